@@ -1,0 +1,185 @@
+"""A component: a frozen value that says which leaves of a recipe it sets. Nothing else.
+
+Whether it applies, is already present or cannot apply, and whether two components contradict each
+other, is computed here from those edits and from the facts of the backbone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+from recipes.errors import RecipeError
+from recipes.identity import fingerprint
+from recipes.kind import Kind
+from recipes.recipe import Recipe
+from recipes.tree import edit, is_path, leaves, may_write, unknown_leaf, writes
+from recipes.validate import show
+
+
+@dataclass(frozen=True)
+class Component(ABC):
+    """Base of all components. Subclasses are frozen dataclasses with `key`, `kind` and a card.
+
+    The docstring of a subclass is its card: what it does; sets; default and its source; cost;
+    interactions; applies to; reference.
+    """
+
+    key: ClassVar[str]
+    kind: ClassVar[Kind]
+
+    @abstractmethod
+    def edits(self, recipe: Recipe) -> Mapping[str, Any]:
+        """Return `{path: value}` of the leaves to set; must not depend on anything else."""
+
+    def __str__(self) -> str:
+        """Return the text that the grammar reads back, as `ra(magnitude=15)`."""
+        changed = [
+            f"{entry.name}={show_argument(getattr(self, entry.name))}"
+            for entry in dataclasses.fields(self)
+            if getattr(self, entry.name) != _default(entry)
+        ]
+        return f"{self.name()}({', '.join(changed)})" if changed else self.name()
+
+    @classmethod
+    def name(cls) -> str:
+        """Return how the grammar calls this class: its key, or `package.module:Name`."""
+        from recipes.components import TABLE
+
+        return cls.key if TABLE.get(cls.key) is cls else f"{cls.__module__}:{cls.__qualname__}"
+
+    @classmethod
+    def card(cls) -> str:
+        """Return the docstring of the component, cleaned of indentation."""
+        return inspect.cleandoc(cls.__doc__ or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """The component changed the recipe: exactly the leaves in `edits`."""
+
+    recipe: Recipe
+    edits: Mapping[str, Any]
+    outcome: ClassVar[str] = "applied"
+    reason: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlreadyPresent:
+    """The recipe or its backbone has this already; nothing to train."""
+
+    reason: str
+    outcome: ClassVar[str] = "already_present"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotApplicable:
+    """The backbone cannot take this; nothing to train."""
+
+    reason: str
+    outcome: ClassVar[str] = "not_applicable"
+
+
+Outcome: TypeAlias = Applied | AlreadyPresent | NotApplicable
+
+
+def apply(component: Component, recipe: Recipe) -> Outcome:
+    """Apply one component to a recipe and say what became of it.
+
+    Raises:
+        RecipeError: the component writes a leaf that its kind may not write, or a value that no
+            recipe may hold.
+    """
+    wanted = _edits(component, recipe)
+    _check_kind(component, wanted)
+    try:
+        edited = edit(recipe, wanted)
+    except RecipeError as error:
+        raise RecipeError([f"{component}: {problem}" for problem in error.problems]) from None
+    now, then = leaves(recipe), leaves(edited)
+    changed = {path: then[path] for path in wanted if now.get(path) != then[path]}
+    if fingerprint(edited) == fingerprint(recipe):
+        values = ", ".join(f"{path} = {show(then[path])}" for path in wanted)
+        return AlreadyPresent(reason=f"the recipe has {values}")
+    if recipe.model.facts is not None:
+        facts = [recipe.model.facts.of(path) for path in changed]
+        for fact in facts:
+            if fact.status == "cannot":
+                return NotApplicable(reason=fact.reason)
+        for fact in facts:
+            if fact.status == "present":
+                return AlreadyPresent(reason=fact.reason)
+    return Applied(recipe=edited, edits=changed)
+
+
+def stack(base: Recipe, components: Sequence[Component]) -> Recipe:
+    """Return the base with all components applied in order; one already present changes nothing.
+
+    Raises:
+        RecipeError: a component is not applicable, or two write different values to one leaf.
+    """
+    check_conflicts(base, components)
+    recipe = base
+    for component in components:
+        outcome = apply(component, recipe)
+        if isinstance(outcome, NotApplicable):
+            raise RecipeError(f"{component} is not applicable: {outcome.reason}")
+        if isinstance(outcome, Applied):
+            recipe = outcome.recipe
+    return recipe
+
+
+def check_conflicts(base: Recipe, components: Sequence[Component]) -> None:
+    """Raise where two components write different values to one leaf, naming both and the leaf.
+
+    Raises:
+        RecipeError: one line per contradiction.
+    """
+    first: dict[str, tuple[Component, Any]] = {}
+    found = []
+    for component in components:
+        for path, value in _edits(component, base).items():
+            earlier, written = first.setdefault(path, (component, value))
+            if written != value:
+                found.append(
+                    f"{earlier} sets {path} = {show(written)} and {component} sets it to"
+                    f" {show(value)}: keep one of them"
+                )
+    if found:
+        raise RecipeError(found)
+
+
+def show_argument(value: Any) -> str:
+    """Return an argument of a component as the grammar reads it."""
+    if isinstance(value, str) and (value != value.strip() or set(value) & set(",()[]'\"")):
+        return f'"{value}"' if "'" in value else f"'{value}'"
+    return show(value)
+
+
+def _edits(component: Component, recipe: Recipe) -> dict[str, Any]:
+    wanted = component.edits(recipe)
+    if not isinstance(wanted, Mapping) or not wanted:
+        raise RecipeError(f"{component} sets no leaf: edits() must return at least one path")
+    return dict(wanted)
+
+
+def _check_kind(component: Component, wanted: Mapping[str, Any]) -> None:
+    unknown = [path for path in wanted if not is_path(path)]
+    if unknown:
+        raise RecipeError([f"{component}: {unknown_leaf(path)}" for path in unknown])
+    foreign = [path for path, value in wanted.items() if not may_write(component.kind, path, value)]
+    if foreign:
+        raise RecipeError(
+            f"{component} is of kind {component.kind.value} and may not write"
+            f" {', '.join(foreign)}; that kind may write {', '.join(writes(component.kind))}"
+        )
+
+
+def _default(entry: dataclasses.Field[Any]) -> Any:
+    if entry.default_factory is not dataclasses.MISSING:
+        return entry.default_factory()
+    return entry.default

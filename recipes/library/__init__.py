@@ -1,0 +1,70 @@
+"""The library: complete base recipes as YAML, and data profiles that fit them to a data set."""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from recipes.errors import RecipeError
+from recipes.leaf import nearest
+from recipes.recipe import Recipe
+from recipes.tree import leaf_types
+from recipes.yaml import from_tree, load_file, read_plain, read_tree
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the library's recipes."""
+    entries = files("recipes.library").iterdir()
+    return tuple(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".yaml")))
+
+
+def load(name: str | Path) -> Recipe:
+    """Return a recipe of the library by name, or from a YAML file by path.
+
+    Raises:
+        RecipeError: no such name (with the nearest) or file, or a file with mistakes.
+    """
+    if is_file_name(name):
+        return load_file(Path(name))
+    if name not in names():
+        raise RecipeError(
+            f"there is no recipe {name!r} in the library{nearest(str(name), names())};"
+            f" it holds {', '.join(names())}"
+        )
+    return from_tree(_tree(str(name)), f"{name}.yaml")
+
+
+def about(name: str) -> dict[str, Any]:
+    """Return what a library recipe says of itself: source, expected number, cost, command."""
+    return dict(_tree(name)["about"])
+
+
+def is_file_name(name: str | Path) -> bool:
+    """Return whether a base names a YAML file rather than a recipe or a model."""
+    return isinstance(name, Path) or name.endswith((".yaml", ".yml"))
+
+
+@functools.cache
+def _tree(name: str) -> dict[str, Any]:
+    text = files("recipes.library").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return read_tree(text, f"{name}.yaml")
+
+
+def profile(dataset: str) -> dict[str, Any]:
+    """Return the leaves that fit a recipe to a data set that it was not written for.
+
+    Raises:
+        RecipeError: there is no profile of that name.
+    """
+    entry = files("recipes.library").joinpath("profiles", f"{dataset}.yaml")
+    if not entry.is_file():
+        raise RecipeError(f"there is no data profile for {dataset!r}")
+    tree = read_tree(entry.read_text(encoding="utf-8"), f"profiles/{dataset}.yaml")
+    return {
+        f"{section}.{name}": read_plain(value, leaf_types()[f"{section}.{name}"])
+        for section, leaves in tree.items()
+        if section != "about"
+        for name, value in leaves.items()
+    }
