@@ -1,0 +1,29 @@
+"""Augmentation of whole uint8 batches on any device, with random numbers from `streams`."""
+
+from lightning_modules.augment.crop import (
+    ATTEMPTS,
+    SHIFT_WIDTH,
+    box_width,
+    center_boxes,
+    random_resized_boxes,
+    random_shift_boxes,
+    shift,
+)
+from lightning_modules.augment.randaugment import RandAugment
+from lightning_modules.augment.resample import resize_boxes, warp
+from lightning_modules.augment.spaces import SPACES, operation_names
+
+__all__ = [
+    "ATTEMPTS",
+    "SHIFT_WIDTH",
+    "SPACES",
+    "RandAugment",
+    "box_width",
+    "center_boxes",
+    "operation_names",
+    "random_resized_boxes",
+    "random_shift_boxes",
+    "resize_boxes",
+    "shift",
+    "warp",
+]

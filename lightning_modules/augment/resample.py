@@ -1,0 +1,214 @@
+"""Resizing and warping of whole uint8 batches, with PIL's arithmetic.
+
+`resize_boxes` cuts one box out of each image and resizes it (antialiased, separable); `warp`
+applies one affine map per image. Both run on the images' device; what they need per image comes in
+as NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+INTERPOLATIONS = ("bilinear", "bicubic")
+WARP_INTERPOLATIONS = ("nearest", *INTERPOLATIONS)
+
+Taken = Callable[[Tensor, Tensor], Tensor]  # (column, row) -> the pixels there
+
+_CHUNK_BYTES = 64 * 2**20  # float intermediates held at once; our choice
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless `images` is a uint8 batch of shape (N, 3, H, W)."""
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}; "
+            "a torch.uint8 batch of shape (N, 3, H, W) is needed"
+        )
+
+
+def on_device(values: npt.NDArray[np.generic], like: Tensor) -> Tensor:
+    """Return `values` on the device of `like`, without waiting for the device."""
+    return torch.as_tensor(values).to(like.device, non_blocking=True)
+
+
+def resize_boxes(
+    images: Tensor,
+    boxes: npt.NDArray[np.float64],
+    size: int,
+    interpolation: str,
+    flip: npt.NDArray[np.bool_] | None = None,
+) -> Tensor:
+    """Resize one box per image to (size, size) and mirror the images marked by `flip`.
+
+    The arithmetic is that of PIL 13 `Image.resize(box=...)`: the kernel is stretched when
+    shrinking, its window ends at the image (not at the box), columns come before rows, and both
+    passes round to uint8. Whole boxes at the final size take a path that only flips; the result may
+    be `images` itself.
+
+    Args:
+        images: uint8, (N, 3, H, W).
+        boxes: (N, 4), [top, left, height, width] in pixels, fractions allowed, inside the image.
+        size: side of the result in pixels.
+        interpolation: `bilinear` or `bicubic` (a = -0.5).
+        flip: (N,), True for the images to mirror left to right; None mirrors none.
+
+    Returns:
+        uint8, (N, 3, size, size).
+
+    Raises:
+        ValueError: a wrong dtype, shape or interpolation, or a box that is empty or leaves the
+            image.
+    """
+    check_images(images)
+    count, _, height, width = images.shape
+    _check_boxes(boxes, count, height, width)
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation {interpolation!r} is not one of {list(INTERPOLATIONS)}")
+    if size < 1:
+        raise ValueError(f"size {size} is below 1 pixel")
+    mirrored = np.zeros(count, dtype=np.bool_) if flip is None else np.asarray(flip, dtype=np.bool_)
+    if mirrored.shape != (count,):
+        raise ValueError(f"flip has shape {mirrored.shape}; ({count},) is needed")
+    if size == height == width and bool((boxes == (0, 0, height, width)).all()):
+        return _flipped(images, mirrored)
+    place = on_device(np.ascontiguousarray(boxes, dtype=np.float64), images)
+    mirror = on_device(mirrored, images)
+    floats = 6 * height * width + 6 * size * max(height, size) + 4 * size * (height + width)
+    step = max(1, _CHUNK_BYTES // (4 * floats))
+    chunks = zip(images.split(step), place.split(step), mirror.split(step), strict=True)
+    return torch.cat([_resized(*chunk, size, interpolation) for chunk in chunks])
+
+
+def warp(
+    images: Tensor, matrices: npt.NDArray[np.float64], fill: int, interpolation: str
+) -> Tensor:
+    """Apply one inverse affine map per image, as PIL 13 `Image.transform(size, AFFINE, ...)` does.
+
+    The source of the output pixel with the centre (x + 0.5, y + 0.5) is
+    (a x + b y + c, d x + e y + f) at that centre; a source outside the image gives `fill`.
+
+    Args:
+        images: uint8, (N, 3, H, W).
+        matrices: (N, 6), the rows (a, b, c, d, e, f), lengths in pixels.
+        fill: grey level, 0 to 255.
+        interpolation: `nearest`, `bilinear` or `bicubic` (a = -1 in PIL's warps, not -0.5).
+
+    Returns:
+        uint8, (N, 3, H, W).
+
+    Raises:
+        ValueError: an unknown interpolation.
+    """
+    if interpolation not in WARP_INTERPOLATIONS:
+        raise ValueError(
+            f"interpolation {interpolation!r} is not one of {list(WARP_INTERPOLATIONS)}"
+        )
+    count, channels, height, width = images.shape
+    a, b, c, d, e, f = on_device(matrices, images)[:, :, None, None].unbind(1)
+    x = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
+    y = torch.arange(height, device=images.device, dtype=torch.float64)[:, None] + 0.5
+    source_x = (a * x + b * y + c).reshape(count, 1, height * width)
+    source_y = (d * x + e * y + f).reshape(count, 1, height * width)
+    outside = (source_x < 0) | (source_x >= width) | (source_y < 0) | (source_y >= height)
+    pixels = images.reshape(count, channels, height * width)
+
+    def taken(column: Tensor, row: Tensor) -> Tensor:
+        index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        return pixels.gather(2, index.long().expand(-1, channels, -1))
+
+    if interpolation == "nearest":
+        result = taken(source_x.floor(), source_y.floor())
+    else:
+        result = _interpolated(taken, source_x - 0.5, source_y - 0.5, interpolation)
+    return result.masked_fill_(outside, fill).reshape(images.shape)
+
+
+def _check_boxes(boxes: npt.NDArray[np.float64], count: int, height: int, width: int) -> None:
+    if boxes.shape != (count, 4):
+        raise ValueError(f"boxes have shape {boxes.shape}; ({count}, 4) is needed")
+    top, left, tall, wide = boxes.T
+    slack = 1e-6  # top + height of a fractional box may round above the side
+    inside = (top >= 0) & (left >= 0) & (tall > 0) & (wide > 0)
+    inside &= (top + tall <= height + slack) & (left + wide <= width + slack)
+    if not inside.all():
+        bad = boxes[~inside][0].tolist()
+        raise ValueError(
+            f"box {bad} (top, left, height, width) is empty or leaves {height}x{width}"
+        )
+
+
+def _flipped(images: Tensor, flip: npt.NDArray[np.bool_]) -> Tensor:
+    if not flip.any():
+        return images
+    mask = on_device(flip, images)[:, None, None, None]
+    return torch.where(mask, images.flip(3), images)
+
+
+def _resized(images: Tensor, boxes: Tensor, flip: Tensor, size: int, interpolation: str) -> Tensor:
+    count, channels, height, width = images.shape
+    top, left, tall, wide = boxes.unbind(1)
+    columns = _weights(left, wide, width, size, interpolation, flip)
+    rows = _weights(top, tall, height, size, interpolation, torch.zeros_like(flip))
+    # An autocast region would run these products in bfloat16, which cannot hold 256 grey levels.
+    with torch.autocast(images.device.type, enabled=False):
+        pixels = images.to(torch.float32).reshape(count, channels * height, width)
+        wide_pixels = torch.bmm(pixels, columns.transpose(1, 2))
+        wide_pixels = wide_pixels.add_(0.5).floor_()
+        if interpolation == "bicubic":  # a bilinear kernel cannot overshoot
+            wide_pixels = wide_pixels.clamp_(0, 255)
+        rows = rows[:, None].expand(-1, channels, -1, -1)
+        result = torch.matmul(rows, wide_pixels.view(count, channels, height, size))
+    return result.add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def _weights(
+    low: Tensor, length: Tensor, source: int, size: int, interpolation: str, flip: Tensor
+) -> Tensor:
+    """Return the resampling matrix of each image, float32 (N, size, source), rows summing to 1."""
+    scale = (length / size)[:, None]
+    place = torch.arange(size, device=low.device, dtype=torch.float64) + 0.5
+    place = torch.where(flip[:, None], size - place, place)
+    centre = low[:, None] + place * scale
+    stretch = scale.clamp(min=1.0).to(torch.float32)[:, :, None]
+    index = torch.arange(source, device=low.device, dtype=torch.float32) + 0.5
+    distance = (index - centre.to(torch.float32)[:, :, None]).abs_().div_(stretch)
+    if interpolation == "bilinear":
+        weights = distance.neg_().add_(1.0).clamp_(min=0.0)
+    else:
+        weights = _cubic(distance, -0.5)  # PIL Resample.c: a = -0.5
+    return weights.div_(weights.sum(2, keepdim=True))
+
+
+def _cubic(distance: Tensor, a: float) -> Tensor:
+    """Return Keys' cubic kernel of parameter `a` at distances >= 0."""
+    far_distance = distance.clamp(max=2.0)
+    near = ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
+    far = a * (((far_distance - 5.0) * far_distance + 8.0) * far_distance - 4.0)
+    return torch.where(distance < 1.0, near, far)
+
+
+def _interpolated(taken: Taken, x: Tensor, y: Tensor, interpolation: str) -> Tensor:
+    """Blend the neighbours of (x, y); beyond the edge the edge pixel repeats. PIL truncates."""
+    left, top = x.floor(), y.floor()
+    taps = range(2) if interpolation == "bilinear" else range(-1, 3)
+    zero = torch.zeros((), device=x.device, dtype=torch.float32)
+    total = zero
+    for row in taps:
+        line = zero
+        for column in taps:
+            weight = _tap_weight(x - left - column, interpolation)
+            line = line + taken(left + column, top + row) * weight
+        total = total + line * _tap_weight(y - top - row, interpolation)
+    return total.add_(1e-3).clamp_(0, 255).to(torch.uint8)  # 1e-3: a float32 17.99999 is 18
+
+
+def _tap_weight(distance: Tensor, interpolation: str) -> Tensor:
+    distance = distance.abs().to(torch.float32)
+    if interpolation == "bilinear":
+        return 1.0 - distance
+    return _cubic(distance, -1.0)  # PIL Geometry.c

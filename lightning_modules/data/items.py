@@ -1,0 +1,143 @@
+"""What a data set is once it is opened: names, labels and a way to read each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_modules.data.decode import Pixels, decode_image, image_size
+from lightning_modules.data.errors import DataError
+
+Labels = NDArray[np.int64]
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The DATA word of the command line, taken apart."""
+
+    name: str
+    folder: Path | None = None  # None only where the data comes with the program
+
+    @property
+    def text(self) -> str:
+        """Return the word again, e.g. `cifar10:/data/cifar`."""
+        return self.name if self.folder is None else f"{self.name}:{self.folder}"
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayItems:
+    """Images that are in memory already."""
+
+    names: tuple[str, ...]  # sorted; they decide the partition, so they never change
+    labels: Labels
+    pixels: Pixels = field(repr=False)  # (N, height, width, 3)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> Pixels:
+        """Return image `i` as `(height, width, 3)`."""
+        image: Pixels = self.pixels[i]
+        return image
+
+    def native_size(self) -> tuple[int, int] | None:
+        """Return the `(height, width)` that all images have."""
+        return int(self.pixels.shape[1]), int(self.pixels.shape[2])
+
+    def take(self, index: Index) -> ArrayItems:
+        """Return the items at `index`, in that order."""
+        names = tuple(self.names[i] for i in index)
+        return ArrayItems(names, self.labels[index], self.pixels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class FileItems:
+    """Images that are files: `folder / name`, read anew at each access."""
+
+    names: tuple[str, ...]  # sorted paths relative to the folder, with forward slashes
+    labels: Labels
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> Pixels:
+        """Return image `i` as `(height, width, 3)`; raise `CorruptImageError` where it is none."""
+        return decode_image(self.content(i), str(self.folder / self.names[i]))
+
+    def content(self, i: int) -> bytes:
+        """Return the bytes of file `i`."""
+        path = f"{self.folder}/{self.names[i]}"
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def native_size(self) -> tuple[int, int] | None:
+        """Return the `(height, width)` that all images have, or None where they differ.
+
+        Reads headers up to the first difference. A file without a readable header has no vote:
+        it is reported, with all others, when the images are decoded.
+        """
+        common: tuple[int, int] | None = None
+        for i in range(len(self)):
+            size = image_size(self.content(i))
+            if size is not None and common is not None and size != common:
+                return None
+            common = common or size
+        return common
+
+    def take(self, index: Index) -> FileItems:
+        """Return the items at `index`, in that order."""
+        return FileItems(tuple(self.names[i] for i in index), self.labels[index], self.folder)
+
+
+Items = ArrayItems | FileItems
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An opened data set; opening lists files and reads labels, it decodes no image file."""
+
+    name: str
+    classes: tuple[str, ...]  # label k is classes[k]
+    train: Items
+    validation: Items
+    folder: Path  # what the names in `files` are relative to
+    files: tuple[str, ...]  # sorted; every file whose content decides images or labels
+    skipped: tuple[str, ...] = ()  # corrupt images that were left out on request
+
+    def without(self, names: Sequence[str]) -> Source:
+        """Return the source with the images `names` left out and listed as skipped."""
+        gone = frozenset(names)
+        return replace(
+            self,
+            train=_without(self.train, gone, self.classes),
+            validation=_without(self.validation, gone, self.classes),
+            skipped=tuple(sorted({*self.skipped, *gone})),
+        )
+
+
+def labels_array(labels: Sequence[int]) -> Labels:
+    """Return labels as a read-only array."""
+    array = np.asarray(labels, dtype=np.int64)
+    array.flags.writeable = False
+    return array
+
+
+def _without(items: Items, gone: frozenset[str], classes: tuple[str, ...]) -> Items:
+    keep = np.array([i for i, name in enumerate(items.names) if name not in gone], dtype=np.int64)
+    kept = items.take(keep)
+    empty = np.setdiff1d(items.labels, kept.labels)
+    if len(empty):
+        raise DataError(
+            f"class {classes[empty[0]]!r} has no image left once the corrupt ones are left out "
+            f"(of {items.names[0].split('/')[0]}/). Replace the corrupt images."
+        )
+    return kept

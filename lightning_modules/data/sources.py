@@ -1,0 +1,100 @@
+"""The data sets by name: from the DATA word of the command line to an opened source."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from lightning_modules.data import cifar, digits, folders, imagenet
+from lightning_modules.data.errors import DataError
+from lightning_modules.data.items import DataSpec, Source
+
+
+@dataclass(frozen=True)
+class DataFormat:
+    """One kind of data set that DATA can name."""
+
+    form: str  # how it is written
+    summary: str
+    open: Callable[[DataSpec], Source]
+    list_files: Callable[[DataSpec], tuple[Path, tuple[str, ...]]]
+
+
+DATA_FORMATS: Mapping[str, DataFormat] = MappingProxyType(
+    {
+        "digits": DataFormat(
+            "digits",
+            "scikit-learn's 1797 handwritten digits, 8 x 8; nothing to download",
+            digits.open_digits,
+            digits.list_files,
+        ),
+        "cifar10": DataFormat(
+            "cifar10:DIR",
+            "CIFAR-10 as published (python or binary) or as class folders",
+            cifar.open_cifar,
+            cifar.list_files,
+        ),
+        "cifar100": DataFormat(
+            "cifar100:DIR",
+            "CIFAR-100 as published (python or binary) or as class folders",
+            cifar.open_cifar,
+            cifar.list_files,
+        ),
+        "imagefolder": DataFormat(
+            "imagefolder:DIR",
+            "class folders: train/<class>/ with val/, validation/ or test/",
+            folders.open_folders,
+            folders.list_files,
+        ),
+        "imagenet": DataFormat(
+            "imagenet:DIR",
+            "ImageNet: train/<wnid>/ with val/<wnid>/ or a flat val/ and its list of labels",
+            imagenet.open_imagenet,
+            imagenet.list_files,
+        ),
+    }
+)
+
+
+def parse_data(text: str) -> DataSpec:
+    """Return the spec that a DATA word such as `digits` or `cifar10:DIR` names.
+
+    Reads no file; `open_source` and `data_facts` look whether the folder is there.
+    """
+    name, colon, folder = text.strip().partition(":")
+    name, folder = name.strip(), folder.strip()
+    if name not in DATA_FORMATS:
+        near = difflib.get_close_matches(name.lower(), DATA_FORMATS, n=2)
+        hint = f" Did you mean {' or '.join(DATA_FORMATS[n].form for n in near)}?" if near else ""
+        choices = ", ".join(known.form for known in DATA_FORMATS.values())
+        raise DataError(f"unknown data {text!r}.{hint} Choices: {choices}.")
+    form = DATA_FORMATS[name].form
+    if ":" not in form:
+        if colon:
+            raise DataError(f"{text!r}: {name} takes no folder; write {form}.")
+        return DataSpec(name)
+    if not folder:
+        raise DataError(f"{text!r} lacks its folder; write {form}.")
+    return DataSpec(name, Path(folder))
+
+
+def open_source(
+    spec: DataSpec, *, skip_corrupt: bool = False, memory: Path | None = None
+) -> Source:
+    """Open a data set: list its files and read its labels.
+
+    Args:
+        spec: What `parse_data` returned.
+        skip_corrupt: Decode every image once and leave out those that cannot be decoded; they
+            are listed in `Source.skipped`.
+        memory: The folder that remembers the outcome of that check; None checks anew.
+    """
+    source = DATA_FORMATS[spec.name].open(spec)
+    if not skip_corrupt:
+        return source
+    from lightning_modules.data.corrupt import leave_out_corrupt
+
+    return leave_out_corrupt(source, memory)

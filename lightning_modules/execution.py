@@ -1,0 +1,76 @@
+"""How a run is carried out, and what comes back. Nothing here can change a result. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Bumped when the interpreter changes what a recipe means; part of every run's identity.
+RESULTS_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """Where a run is shown while it trains: W&B, through Lightning's WandbLogger."""
+
+    group: str  # the study
+    job_type: str  # the arm
+    name: str
+    run_id: str
+    folder: Path  # everything the client writes stays in here
+    project: str | None = None  # None: offline, under the client's own defaults
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Devices, folders and cadence of one run."""
+
+    data_folder: Path | None = None  # of `recipe.data.dataset`; None where it needs none
+    cache: Path | None = None  # decoded images and remembered fingerprints; None: a temporary one
+    device: str = "auto"  # "cpu", "cuda", "cuda:1", "mps"; auto takes what there is
+    threads: int | None = None  # torch's threads on a CPU; None leaves them as they are
+    evaluations: int = 5  # points of the minival curve, at most one per epoch
+    skip_corrupt: bool = False
+    keep: str = "none"  # weights to keep: none, last or ema
+    checkpoint_seconds: float | None = 60.0  # least time between checkpoints; None: no checkpoint
+    tracking: Tracking | None = None
+    on_progress: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a running run says of itself, about once a second."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    top1: float | None  # of the latest minival evaluation, percent
+    loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one finished or broken-off run gave. Accuracies in percent, times in seconds."""
+
+    status: str  # finished or diverged
+    top1: float | None  # of the weights that the recipe evaluates, on its split
+    loss: float | None
+    top1_raw: float | None
+    top1_ema: float | None
+    evaluated_images: int
+    epochs: int
+    steps: int
+    seconds: float
+    train_seconds: float  # in epochs alone; `seconds` has opening, building and evaluation too
+    train_images_per_second: float
+    peak_memory_bytes: int | None
+    params: int
+    macs: int
+    device: str
+    message: str = ""

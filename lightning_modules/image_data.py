@@ -1,0 +1,327 @@
+"""`ImageData`: the images of a recipe as a LightningDataModule.
+
+Images are decoded once per cache (or streamed, where `data.stored_size` is 0), gathered by batch as
+uint8, and cropped, augmented and normalised as whole batches on the device. Every random number
+is a function of (seed, stream, epoch, position in the epoch).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lightning_modules.augment import (
+    SHIFT_WIDTH,
+    RandAugment,
+    box_width,
+    center_boxes,
+    random_resized_boxes,
+    random_shift_boxes,
+    resize_boxes,
+    shift,
+)
+from lightning_modules.custom import hooks_of
+from lightning_modules.data import (
+    DataError,
+    DataSpec,
+    Items,
+    cache_key,
+    data_fingerprint,
+    open_cache,
+    open_source,
+    read_crop,
+    split_train,
+    train_subset,
+)
+from lightning_modules.streams import draws, permutation, stream_seed
+from recipes import Recipe, at
+
+# Per-channel statistics of ImageNet, as in tensorflow/tpu's resnet_preprocessing (times 255).
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_EVALUATION_BATCH = 256
+_IN_MEMORY = 1 << 30  # bytes of decoded images that are held in memory rather than mapped
+
+
+class Batch(NamedTuple):
+    """Images on their way to the network: uint8 from the loader, float after the transfer."""
+
+    images: Tensor  # (N, 3, H, W)
+    targets: Tensor  # (N,) class indices, or (N, classes) probabilities after a batch hook
+    start: int  # position of the first image in the epoch
+    train: bool
+
+
+class _Part:
+    """One part of a data set: labels, and uint8 images by index."""
+
+    def __init__(self, items: Items, index: np.ndarray, stored: np.ndarray | None) -> None:
+        self.items, self.index = items, index
+        self.labels = torch.from_numpy(np.ascontiguousarray(items.labels[index]))
+        self._stored = stored
+        self._tensor: Tensor | None = None
+        if stored is not None and stored[:1].nbytes * len(index) <= _IN_MEMORY:
+            self._tensor = torch.from_numpy(np.ascontiguousarray(stored[index]))
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def streams(self) -> bool:
+        return self._stored is None
+
+    def gather(self, places: np.ndarray) -> Tensor:
+        if self._tensor is not None:
+            return self._tensor[torch.from_numpy(places)]
+        assert self._stored is not None
+        return torch.from_numpy(np.ascontiguousarray(self._stored[self.index[places]]))
+
+
+class ImageData(pl.LightningDataModule):
+    """The training, minival and validation images of a recipe, for any Lightning Trainer.
+
+    Args:
+        recipe: its `data`, `augment` and `evaluate` leaves are read.
+        folder: of the data set; None for `digits`.
+        seed: of the run: order, crops, augmentation and the training subset.
+        cache: folder of decoded images; None takes a temporary one.
+        threads: that decode.
+        skip_corrupt: leave out images that cannot be decoded.
+
+    Raises:
+        DataError: what is wrong with the data set, when it is opened.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        folder: Path | None = None,
+        seed: int = 0,
+        cache: Path | None = None,
+        threads: int = 1,
+        skip_corrupt: bool = False,
+    ) -> None:
+        super().__init__()
+        self.recipe, self.seed = recipe, seed
+        self._spec = DataSpec(recipe.data.dataset, folder)
+        self._cache, self._threads, self._skip_corrupt = cache, threads, skip_corrupt
+        self._parts: dict[str, _Part] = {}
+        self._batch_hooks = hooks_of(recipe, "batch")
+        self.classes = 0
+        augment = recipe.augment
+        self._randaugment = None
+        if augment.randaug_layers:
+            self._randaugment = RandAugment(
+                augment.randaug_layers,
+                augment.randaug_space,
+                pixel_scale=augment.randaug_pixel_scale,
+                solarize_wrap=augment.randaug_solarize_wrap,
+                magnitude=at(augment.randaug_magnitude, 0.0),
+            )
+
+    def set_magnitude(self, value: float) -> None:
+        """Move RandAugment's magnitude; holds from the next batch on."""
+        if self._randaugment is not None:
+            self._randaugment.magnitude = value
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open, decode and split the data set; a second call does nothing."""
+        if self._parts:
+            return
+        if self._cache is None:
+            self._cache = Path(tempfile.mkdtemp(prefix="ablate-"))
+            weakref.finalize(self, shutil.rmtree, self._cache, ignore_errors=True)
+        cache = self._cache
+        data = self.recipe.data
+        source = open_source(self._spec, skip_corrupt=self._skip_corrupt, memory=cache)
+        self.classes = len(source.classes)
+        train, minival = split_train(source.train.names, source.train.labels, data.minival_fraction)
+        train = train_subset(source.train.labels, train, data.train_fraction, self.seed)
+        stored: dict[str, np.ndarray | None] = {"train": None, "validation": None}
+        if data.stored_size:
+            fingerprint = data_fingerprint(source, cache)
+            for name, items in (("train", source.train), ("validation", source.validation)):
+                key = cache_key(fingerprint, name, data.stored_size)
+                stored[name] = open_cache(
+                    items, data.stored_size, cache, key, threads=self._threads
+                )
+        everything = np.arange(len(source.validation))
+        self._parts = {
+            "train": _Part(source.train, train, stored["train"]),
+            "minival": _Part(source.train, minival, stored["train"]),
+            "validation": _Part(source.validation, everything, stored["validation"]),
+        }
+        if self.steps_per_epoch < 1:
+            raise DataError(
+                f"{len(train)} training images do not fill one batch of {data.batch_size}: set"
+                " data.batch_size lower or data.train_fraction higher"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches per epoch; what is left over comes in another epoch's order."""
+        return len(self._parts["train"]) // self.recipe.data.batch_size
+
+    def size(self, part: str) -> int:
+        """Return how many images `train`, `minival` or `validation` has."""
+        return len(self._parts[part])
+
+    def train_dataloader(self) -> Any:
+        """Return the batches of an epoch, in an order of its own."""
+        return _Loader(self, "train")
+
+    def val_dataloader(self) -> Any:
+        """Return minival, or validation where nothing was held out."""
+        return _Loader(self, "minival" if self.size("minival") else "validation")
+
+    def test_dataloader(self) -> Any:
+        """Return the images of `evaluate.split`, in their fixed order."""
+        return _Loader(self, self.recipe.evaluate.split)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Crop, augment and normalise a batch on its device."""
+        if not isinstance(batch, Batch):
+            return batch
+        return self.prepare(batch, self.trainer.current_epoch if self.trainer else 0)
+
+    def prepare(self, batch: Batch, epoch: int) -> Batch:
+        """Return the float batch that the network sees; training batches are augmented."""
+        images, targets = batch.images, batch.targets
+        if batch.train:
+            images = self._cropped(images, epoch, batch.start)
+            if self._randaugment is not None:
+                images = self._randaugment(images, self.seed, epoch, batch.start)
+        else:
+            images = self._centered(images)
+        images = _normalized(images)
+        if batch.train and self._batch_hooks:
+            torch.manual_seed(stream_seed(self.seed, "batch", epoch, batch.start))
+            targets = torch.nn.functional.one_hot(targets, self.classes).to(images.dtype)
+            for hook in self._batch_hooks:
+                images, targets = hook(images, targets)
+        return Batch(images, targets, batch.start, batch.train)
+
+    def _cropped(self, images: Tensor, epoch: int, start: int) -> Tensor:
+        data, count = self.recipe.data, len(images)
+        height, width = images.shape[2:]
+        flip = None
+        if data.flip:
+            flip = draws(self.seed, "flip", epoch, start, count, 1)[:, 0] < 0.5
+        if self._parts["train"].streams:  # cropped while decoding; only the mirror is left
+            boxes = center_boxes(np.full(count, height), np.full(count, width), 1.0)
+        elif data.crop == "random_resized":
+            boxes = self.random_boxes(epoch, start, np.full(count, height), np.full(count, width))
+        else:
+            boxes = center_boxes(np.full(count, height), np.full(count, width), 1.0)
+        images = resize_boxes(images, boxes, data.resolution, data.interpolation, flip)
+        if data.crop == "shift" and data.crop_padding:
+            uniforms = draws(self.seed, "shift", epoch, start, count, SHIFT_WIDTH)
+            moved = random_shift_boxes(
+                uniforms, data.resolution, data.resolution, data.crop_padding
+            )
+            images = shift(images, moved[:, :2], data.crop_padding)
+        return images
+
+    def random_boxes(
+        self, epoch: int, start: int, heights: np.ndarray, widths: np.ndarray
+    ) -> np.ndarray:
+        """Return the random-resized crops (N, 4) of consecutive positions of an epoch."""
+        uniforms = draws(self.seed, "crop", epoch, start, len(heights), box_width())
+        return random_resized_boxes(
+            uniforms, heights, widths, area=(self.recipe.data.crop_area, 1.0)
+        )
+
+    def _centered(self, images: Tensor) -> Tensor:
+        evaluate = self.recipe.evaluate
+        size = evaluate.resolution or self.recipe.data.resolution
+        count, (height, width) = len(images), images.shape[2:]
+        fraction = 1.0 if self._parts["validation"].streams else evaluate.crop_fraction
+        boxes = center_boxes(np.full(count, height), np.full(count, width), fraction)
+        return resize_boxes(images, boxes, size, evaluate.interpolation)
+
+    def _stream(
+        self, part: _Part, places: np.ndarray, epoch: int, start: int, train: bool
+    ) -> Tensor:
+        """Decode images straight to their crops, for sets too large for a cache."""
+        data, evaluate = self.recipe.data, self.recipe.evaluate
+        size = data.resolution if train else evaluate.resolution or data.resolution
+        interpolation = data.interpolation if train else evaluate.interpolation
+
+        def one(place: int) -> np.ndarray:
+            def box(height: int, width: int) -> tuple[float, float, float, float]:
+                if train and data.crop == "random_resized":
+                    position = start + place
+                    found = self.random_boxes(
+                        epoch, position, np.array([height]), np.array([width])
+                    )
+                else:
+                    fraction = 1.0 if train else evaluate.crop_fraction
+                    found = center_boxes(np.array([height]), np.array([width]), fraction)
+                top, left, tall, wide = (float(number) for number in found[0])
+                return left, top, left + wide, top + tall
+
+            return read_crop(part.items, int(part.index[places[place]]), box, size, interpolation)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return torch.from_numpy(np.stack(list(pool.map(one, range(len(places))))))
+
+
+class _Loader:
+    """One pass over a part: full batches in the epoch's order, or all images in theirs."""
+
+    def __init__(self, data: ImageData, part: str) -> None:
+        self._data, self._name = data, part
+        self._part = data._parts[part]
+        self._train = part == "train"
+        self.batch_size = data.recipe.data.batch_size if self._train else _EVALUATION_BATCH
+
+    def __len__(self) -> int:
+        if self._train:
+            return self._data.steps_per_epoch
+        return -(-len(self._part) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        trainer = self._data.trainer
+        epoch = trainer.current_epoch if trainer is not None and self._train else 0
+        order = np.arange(len(self._part))
+        if self._train:
+            order = permutation(self._data.seed, "order", epoch, len(self._part))
+        starts = [step * self.batch_size for step in range(len(self))]
+        if not self._part.streams:
+            for start in starts:
+                yield self._batch(order, start, epoch)
+            return
+        # One batch is decoded ahead while the network works on the one before.
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = [ahead.submit(self._batch, order, start, epoch) for start in starts[:2]]
+            for step in range(len(starts)):
+                batch = waiting.pop(0).result()
+                if step + 2 < len(starts):
+                    waiting.append(ahead.submit(self._batch, order, starts[step + 2], epoch))
+                yield batch
+
+    def _batch(self, order: np.ndarray, start: int, epoch: int) -> Batch:
+        places = order[start : start + self.batch_size]
+        if self._part.streams:
+            images = self._data._stream(self._part, places, epoch, start, self._train)
+        else:
+            images = self._part.gather(places)
+        return Batch(images, self._part.labels[torch.from_numpy(places)], start, self._train)
+
+
+def _normalized(images: Tensor) -> Tensor:
+    """Return uint8 (N, 3, H, W) as normalised float32, channels last."""
+    scale = torch.tensor([255.0 * s for s in STD], device=images.device).view(1, 3, 1, 1)
+    mean = torch.tensor([255.0 * m for m in MEAN], device=images.device).view(1, 3, 1, 1)
+    images = images.contiguous(memory_format=torch.channels_last)
+    return (images.float() - mean) / scale
