@@ -1,0 +1,69 @@
+"""The same as the command line, from Python."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablations.ledger import Ledger
+from ablations.request import Request
+from ablations.runner import carry_out
+from ablations.study import Options, Prepared, Study, open_or_freeze, plan_study
+
+
+def plan(
+    base: str,
+    add: str,
+    *,
+    design: str = "ladder",
+    seeds: int = 3,
+    data: str | None = None,
+    settings: Sequence[str] = (),
+    home: str | Path = "ablate-home",
+    study: str | None = None,
+) -> Prepared:
+    """Return what `run` with the same arguments would do; trains nothing.
+
+    Raises:
+        RecipeError, DataError, RequestError: what is wrong with the request.
+    """
+    request = Request(
+        base=base, add=add, design=design, seeds=seeds, data=data, settings=tuple(settings)
+    )
+    return plan_study(request, Path(home), study)
+
+
+def run(
+    base: str,
+    add: str,
+    *,
+    design: str = "ladder",
+    seeds: int = 3,
+    data: str | None = None,
+    settings: Sequence[str] = (),
+    home: str | Path = "ablate-home",
+    study: str | None = None,
+    options: Options | None = None,
+) -> Study:
+    """Train what the home lacks for a request and return the study.
+
+    Workers are processes: in a script, call this below `if __name__ == "__main__":`.
+
+    Raises:
+        RecipeError, DataError, RequestError: what is wrong with the request.
+    """
+    prepared = plan(
+        base, add, design=design, seeds=seeds, data=data, settings=settings, home=home, study=study
+    )
+    ledger = Ledger(Path(home))
+    ledger.check_writable()
+    open_or_freeze(prepared, ledger)
+    carry_out(
+        prepared,
+        ledger,
+        options or Options(),
+        say=lambda text: print(text, file=sys.stderr),
+        agree=lambda _: True,
+    )
+    return Study(prepared.plan, ledger)

@@ -1,0 +1,156 @@
+"""From the words of a request to complete recipes: bases, facts, data profiles, hardware.
+
+Facts of backbones are remembered in the home, so that a finished study answers without torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ablations.ledger import recall
+from lightning_modules.data import DataFacts
+from lightning_modules.files import write_json
+from recipes import Facts, Recipe, RecipeError, diff, edit, load
+from recipes.leaf import nearest
+from recipes.library import is_file_name, names, profile
+from recipes.recipe import Model
+from recipes.text import plain_value, read_settings
+from recipes.validate import show
+from recipes.yaml import plain_facts, read_facts
+
+_GENERIC = "resnet50"  # the library's bare baseline, on another backbone
+_CACHE_LIMIT = 8 << 30  # bytes of decoded images that a data profile will store
+
+
+def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
+    """Return the complete recipe that a base names: a library name, a YAML file, a timm model.
+
+    A timm model gets the bare baseline recipe of ResNet-50, less what it cannot take.
+
+    Raises:
+        RecipeError: the name is none of these, or the file has mistakes.
+    """
+    if is_file_name(name) or name in names():
+        return with_facts(load(name), memory)
+    backbone = str(name)
+    try:
+        facts = facts_of(backbone, memory)
+    except RecipeError as error:
+        raise RecipeError(
+            f"--base {backbone!r}: the library holds {', '.join(names())}"
+            f"{nearest(backbone, names())} A YAML file ends in .yaml; and {error}"
+        ) from None
+    recipe = load(_GENERIC)
+    taken = {
+        f"model.{leaf}": getattr(recipe.model, leaf)
+        for leaf in ("zero_init_last",)
+        if facts.of(f"model.{leaf}").status == "can"
+    }
+    bare = _with_model(recipe, Model(backbone=backbone, facts=facts))
+    resolution = {"data.resolution": facts.input_size}
+    return edit(bare, taken | resolution)
+
+
+def with_facts(recipe: Recipe, memory: Path | None) -> Recipe:
+    """Return the recipe with the facts of its backbone, probed where it has none."""
+    if recipe.model.facts is not None:
+        return recipe
+    facts = facts_of(recipe.model.backbone, memory)
+    return _with_model(recipe, dataclasses.replace(recipe.model, facts=facts))
+
+
+def facts_of(backbone: str, memory: Path | None) -> Facts:
+    """Return the facts of a timm model, probed once per timm version where there is a memory.
+
+    Raises:
+        RecipeError: timm has no such model.
+    """
+    path = None if memory is None else memory / "facts.json"
+    known = {} if path is None else recall(path)
+    key = f"timm {version('timm')} {backbone}"
+    if key not in known:
+        from lightning_modules import describe
+
+        facts = describe(backbone).facts
+        assert facts is not None
+        if path is not None:
+            with contextlib.suppress(OSError):  # a memory that cannot be written: probe again
+                write_json(path, known | {key: plain_facts(facts)})
+        return facts
+    return read_facts(known[key], str(path))
+
+
+def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
+    """Return the recipe as its data profile makes it for a data set, and what that changed.
+
+    A recipe that was written for the data set stays as it is.
+    """
+    if recipe.data.dataset == facts.name:
+        return recipe, ""
+    changes = profile(facts.name) | {"data.dataset": facts.name}
+    if facts.name == "imagefolder":
+        changes |= _sizes(recipe, facts)
+    resolution = changes["data.resolution"]
+    # The paper's constants in pixels are meant for its 256-pixel images.
+    changes["augment.randaug_pixel_scale"] = resolution / 256
+    fitted = edit(recipe, changes)
+    words = [
+        f"{path} {show(old)} -> {show(new)}" for path, (old, new) in diff(recipe, fitted).items()
+    ]
+    note = f"data profile {facts.name} (the base was written for {recipe.data.dataset})"
+    return fitted, f"{note}: {', '.join(words)}"
+
+
+def apply_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """Return the recipe with the command line's `--set` texts applied."""
+    return edit(recipe, read_settings(settings))
+
+
+def fit_to_hardware(recipe: Recipe, settings: Sequence[str], device: str) -> tuple[Recipe, str]:
+    """Return the recipe with what hardware decides and what can change a result, once per study.
+
+    bf16 on a GPU that has it; float32 on a CPU, where bf16 is ten times slower (measured).
+    """
+    chosen = any(setting.partition("=")[0].strip() == "optim.precision" for setting in settings)
+    if chosen or recipe.optim.precision != "32" or not has_bf16(device):
+        return recipe, ""
+    return edit(recipe, {"optim.precision": "bf16"}), "optim.precision 32 -> bf16 (this GPU has it)"
+
+
+def has_bf16(device: str) -> bool:
+    """Return whether runs will be on a GPU with bf16; loads torch only where there is a GPU."""
+    if device == "cpu" or not os.path.exists("/dev/nvidiactl"):
+        return False
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+
+
+def describe_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return edits as plain values."""
+    return {path: plain_value(value) for path, value in changes.items()}
+
+
+def _sizes(recipe: Recipe, facts: DataFacts) -> dict[str, Any]:
+    """Return resolution, store and batch for a folder of images."""
+    size = min(recipe.data.resolution, 224)
+    stored = round(size / 0.875)
+    if facts.native_size is not None and min(facts.native_size) <= stored:
+        size = stored = min(facts.native_size)
+    images = facts.train + facts.validation
+    if images * 3 * stored * stored > _CACHE_LIMIT:
+        stored = 0
+    per_step = 64 if facts.train < 50_000 else 256
+    while per_step > 2 and facts.train < 10 * per_step:
+        per_step //= 2
+    return {"data.resolution": size, "data.stored_size": stored, "data.batch_size": per_step}
+
+
+def _with_model(recipe: Recipe, model: Model) -> Recipe:
+    return dataclasses.replace(recipe, model=model)

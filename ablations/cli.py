@@ -1,0 +1,268 @@
+"""`ablate`: the command line. Parses and prints; what it prints is made elsewhere.
+
+argparse, because it starts at once and its behaviour is fixed; a first word that is no command
+and no option is told with the nearest command, and no command at all means `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ablations import commands
+from ablations.errors import RequestError
+from lightning_modules.data.errors import DataError
+from recipes import RecipeError
+from recipes.library import is_file_name
+
+COMMANDS = ("run", "plan", "status", "report", "diff", "show", "list", "extend")
+# Files of somebody else, and full or read-only disks: told in words wherever they are met.
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_EPILOG = """\
+examples:
+  ablate --base tiny --add ls,sd,ra,se,resnetd           a small real ablation on the digits
+  ablate --base resnet200 --add ra,ls,sd,se,resnetd      the paper's backbone
+  ablate plan --base resnet50 --add paper --data imagenet:DIR
+  ablate list components
+
+exit codes: 0 done; 1 finished, but arms failed; 2 the request is wrong, nothing was trained;
+130 interrupted, the same command goes on"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one message, with the nearest option, and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}; see `{self.prog} --help`")
+
+    def parse_all(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parse every word, or tell those that are not known."""
+        found, unknown = self.parse_known_args(words)
+        if unknown:
+            options = [name for action in self._every_action() for name in action.option_strings]
+            word = unknown[0].partition("=")[0]
+            close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            self.error(f"{word!r} is not known here{hint}")
+        return found
+
+    def _every_action(self) -> list[argparse.Action]:
+        found = list(self._actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    found += parser._actions
+        return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end is Ctrl-C's
+    try:
+        return _carry_out(words)
+    except (RecipeError, DataError, RequestError) as error:
+        print(f"ablate: {_indented(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        print(f"ablate: {error.strerror}{where}; what had finished is kept", file=sys.stderr)
+        return 2 if isinstance(error, PermissionError) else 1
+    except KeyboardInterrupt:
+        print(
+            "ablate: interrupted; what had finished is kept, and the same command goes on",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _carry_out(words: list[str]) -> int:
+    try:
+        arguments = _parse(words)
+    except SystemExit as stop:  # argparse's --help and --version, printed without a flush
+        commands.show_result("")
+        return int(stop.code or 0)
+    return int(arguments.carry_out(arguments))
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _build()
+    first = words[0] if words else ""
+    if first and not first.startswith("-") and first not in COMMANDS:
+        close = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean `run {first}`?" if is_file_name(first) else hint
+        raise RequestError(
+            f"there is no command {first!r}: the commands are {', '.join(COMMANDS)}{hint}"
+        )
+    if first not in (*COMMANDS, "-h", "--help", "--version", ""):
+        words = ["run", *words]
+    found = parser.parse_all(words)
+    if not hasattr(found, "carry_out"):
+        parser.print_help(sys.stderr)
+        raise RequestError("what should be ablated? give --base NAME --add COMPONENTS")
+    return found
+
+
+def _build() -> _Parser:
+    parser = _Parser(
+        prog="ablate",
+        description="Which of these changes made the model better, how sure is that, and was it"
+        " training or architecture? Without a command: run.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ablate {commands.own_version()}")
+    under = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+
+    run = _command(under, "run", "train what is missing, then report (the default)", commands.run)
+    run.add_argument("file", nargs="?", metavar="STUDY.yaml", help="the request from a file")
+    _request_options(run)
+    _execution_options(run)
+    run.add_argument("--dry-run", action="store_true", help="as `ablate plan`")
+    _format_option(run)
+
+    plan = _command(under, "plan", "say what would run and how long; train nothing", commands.plan)
+    plan.add_argument("file", nargs="?", metavar="STUDY.yaml", help="the request from a file")
+    _request_options(plan)
+    _execution_options(plan)
+    _format_option(plan, ("table", "json"))
+
+    status = _command(under, "status", "what is running, done, failed and left", commands.status)
+    status.add_argument("study", nargs="?", metavar="STUDY")
+    _home_option(status)
+
+    report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
+    report.add_argument("study", metavar="STUDY")
+    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there, not here")
+    report.add_argument(
+        "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
+    )
+    _home_option(report)
+    _format_option(report)
+
+    diff = _command(under, "diff", "compare two recipes, runs or studies", commands.diff)
+    diff.add_argument("first", metavar="A")
+    diff.add_argument("second", metavar="B")
+    _home_option(diff)
+
+    show = _command(under, "show", "a resolved recipe as YAML", commands.show)
+    show.add_argument("recipe", metavar="RECIPE")
+    show.add_argument("--add", metavar="SPEC", help="with these components applied")
+    show.add_argument("--data", metavar="DATA", help="as its profile makes it for these data")
+    show.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+    _home_option(show)
+
+    listing = _command(under, "list", "what there is to choose from", commands.listing)
+    listing.add_argument(
+        "what",
+        nargs="?",
+        default="components",
+        metavar="components|recipes|designs|data|studies|leaves",
+    )
+    _home_option(listing)
+
+    extend = _command(under, "extend", "more components or seeds for a study", commands.extend)
+    extend.add_argument("study", metavar="STUDY")
+    extend.add_argument("--add", metavar="SPEC", help="components after those it has")
+    extend.add_argument("--seeds", type=_whole, metavar="N", help="seeds in all")
+    _home_option(extend)
+    _execution_options(extend)
+    _format_option(extend)
+    return parser
+
+
+def _command(under: Any, name: str, words: str, carry_out: Any) -> _Parser:
+    parser: _Parser = under.add_parser(name, help=words, description=words, allow_abbrev=False)
+    parser.set_defaults(carry_out=carry_out)
+    return parser
+
+
+def _request_options(parser: _Parser) -> None:
+    parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
+    parser.add_argument("--add", metavar="SPEC", help="components, as ra(magnitude=15),ls or paper")
+    parser.add_argument("--design", metavar="D", help="ladder (default), one-at-a-time, ...")
+    parser.add_argument("--seeds", type=_whole, metavar="N", help="runs per arm (3)")
+    parser.add_argument("--data", metavar="DATA", help="digits, cifar10:DIR, imagefolder:DIR, ...")
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="path=value",
+        dest="settings",
+        help="a leaf of the base, as optim.lr=0.05; again for more",
+    )
+    parser.add_argument(
+        "--skip-corrupt",
+        action="store_true",
+        default=None,
+        help="leave out images that cannot be decoded, and say which",
+    )
+    parser.add_argument("--study", metavar="NAME", help="default: made from the request")
+    _home_option(parser)
+
+
+def _execution_options(parser: _Parser) -> None:
+    parser.add_argument("--launch", default="local", metavar="local", help="where runs are made")
+    parser.add_argument("--slots", type=_whole, metavar="N", help="runs at once")
+    parser.add_argument(
+        "--devices", type=_whole, default=1, metavar="N", help="devices per run (1)"
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument(
+        "--keep",
+        choices=("none", "ema", "last"),
+        help="final weights to keep (those of the base and the full arm)",
+    )
+    parser.add_argument("--retry", action="store_true", help="make failed runs again")
+    parser.add_argument(
+        "--track",
+        default="wandb",
+        choices=("wandb", "none"),
+        help="where runs are logged: W&B (offline unless a project is set), or none",
+    )
+    parser.add_argument("--wandb-project", metavar="NAME")
+    parser.add_argument("--wandb-entity", metavar="NAME")
+    parser.add_argument(
+        "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask before a long plan")
+
+
+def _home_option(parser: _Parser) -> None:
+    parser.add_argument(
+        "--home", type=Path, metavar="DIR", help="where runs and studies are kept (ablate-home)"
+    )
+
+
+def _format_option(parser: _Parser, formats: Sequence[str] = ()) -> None:
+    parser.add_argument(
+        "--format",
+        default="table",
+        metavar="F",
+        help=f"{', '.join(formats or ('table', 'json', 'markdown', 'csv'))}",
+    )
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n        ")

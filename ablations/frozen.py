@@ -1,0 +1,177 @@
+"""`plan.yaml`: a plan as it was frozen before the first run, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import RequestError
+from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split
+from ablations.request import Request, from_plain
+from lightning_modules.files import write_text
+from recipes import Component, Kind, Recipe, RecipeError, fingerprint, parse
+from recipes.text import plain
+from recipes.yaml import dump_tree, from_tree, plain_recipe, read_text, read_tree
+
+SCHEMA = 1
+
+
+def freeze(plan: Plan, request: Request, folder: Path, revision: int = 1) -> None:
+    """Write the plan; an earlier revision is kept beside it as `plan-<revision>.yaml`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "plan.yaml"
+    if revision > 1 and path.exists():  # copied, not moved: at no moment is there no plan
+        write_text(folder / f"plan-{revision - 1}.yaml", read_text(path))
+    write_text(path, dump_tree(_to_tree(plan, request, revision)))
+
+
+def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]:
+    """Return the frozen plan of a study, the request behind it and its revision.
+
+    Args:
+        folder: The folder of the study.
+        revision: An earlier revision; None: the latest.
+
+    Raises:
+        RequestError: there is none, it is damaged, or it was written by another version.
+    """
+    path = folder / ("plan.yaml" if revision is None else f"plan-{revision}.yaml")
+    if not path.exists():
+        raise RequestError(f"there is no study {folder.name!r} in {folder.parent.parent}")
+    try:
+        tree = read_tree(read_text(path), str(path))
+        if tree.get("schema_version") != SCHEMA:
+            raise RequestError(
+                f"{path} is of schema version {tree.get('schema_version')!r}; this program reads"
+                f" {SCHEMA}"
+            )
+        request = from_plain(tree["request"], str(path))
+        return _from_tree(tree, str(path)), request, int(tree["revision"])
+    except RequestError:
+        raise
+    except RecipeError as error:
+        raise RequestError(str(error)) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(f"{path} is damaged: {error!r}") from None
+
+
+def _to_tree(plan: Plan, request: Request, revision: int) -> dict[str, Any]:
+    by_arm: dict[str, dict[str, str]] = {}
+    for run in plan.runs:
+        by_arm.setdefault(run.arm, {})[str(run.seed)] = run.id
+    return {
+        "schema_version": SCHEMA,
+        "study": plan.study,
+        "revision": revision,
+        "metric": "top1",
+        "request": request.plain(),
+        "data": plan.data,
+        "data_fingerprint": plan.data_fingerprint,
+        "seeds": list(plan.seeds),
+        "notes": list(plan.notes),
+        "late": sorted(plan.late),
+        "design": plan.layout.design,
+        "contrasts": [_contrast_tree(contrast) for contrast in plan.layout.contrasts],
+        "split": {
+            "by_ladder": {side: dict(w) for side, w in plan.layout.split.by_ladder.items()},
+            "by_blocks": None
+            if plan.layout.split.by_blocks is None
+            else {side: dict(w) for side, w in plan.layout.split.by_blocks.items()},
+        },
+        "arms": [
+            {
+                "name": arm.name,
+                "components": [str(component) for component in arm.components],
+                "fingerprint": fingerprint(arm.recipe),
+                "runs": by_arm.get(arm.name, {}),
+                "recipe": plain_recipe(arm.recipe),
+            }
+            for arm in plan.layout.arms
+        ],
+    }
+
+
+def _contrast_tree(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "label": contrast.label,
+        "component": contrast.component,
+        "kind": None if contrast.kind is None else contrast.kind.value,
+        "outcome": contrast.outcome,
+        "reason": contrast.reason,
+        "edits": plain(contrast.edits),
+        "estimand": contrast.estimand,
+        "control": contrast.control,
+        "treatment": contrast.treatment,
+        "weights": dict(contrast.weights),
+    }
+
+
+def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
+    arms, runs = [], []
+    for row in tree["arms"]:
+        components = tuple(one for text in row["components"] for one in _component(text))
+        recipe = from_tree(row["recipe"], f"{source}: arm {row['name']}")
+        if fingerprint(recipe) != row["fingerprint"]:
+            raise RequestError(
+                f"{source} is damaged: the recipe of arm {row['name']} is not the one that was"
+                " frozen (its fingerprint is another)"
+            )
+        arms.append(Arm(name=row["name"], recipe=recipe, components=components))
+        runs += [
+            Run(id=str(run), arm=row["name"], seed=int(seed)) for seed, run in row["runs"].items()
+        ]
+    contrasts = tuple(
+        Contrast(**{**row, "kind": None if row["kind"] is None else Kind(row["kind"])})
+        for row in tree["contrasts"]
+    )
+    seeds = tuple(int(seed) for seed in tree["seeds"])
+    order = {arm.name: place for place, arm in enumerate(arms)}
+    split = Split(**tree["split"])
+    sides = [*split.by_ladder.values(), *(split.by_blocks or {}).values()]
+    sides += [contrast.weights for contrast in contrasts]
+    named = {name for weights in sides for name in weights}
+    named |= {name for one in contrasts for name in (one.control, one.treatment) if name}
+    if not arms or not named <= set(order) or {run.seed for run in runs} != set(seeds):
+        raise RequestError(
+            f"{source} is damaged: its arms, seeds and contrasts do not fit together"
+        )
+    return Plan(
+        study=tree["study"],
+        base=tree["request"]["base"],
+        layout=Layout(
+            design=tree["design"],
+            arms=tuple(arms),
+            contrasts=contrasts,
+            split=split,
+        ),
+        seeds=seeds,
+        runs=tuple(sorted(runs, key=lambda run: (run.seed, order[run.arm]))),
+        data=tree["data"],
+        data_fingerprint=tree["data_fingerprint"],
+        notes=tuple(tree["notes"]),
+        late=frozenset(tree["late"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Elsewhere(Component):
+    """A user's component whose module is not at hand: a report needs only its name."""
+
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text that was frozen."""
+        return self.text
+
+    def edits(self, recipe: Recipe) -> Mapping[str, Any]:
+        """Refuse: the code is not here."""
+        raise RecipeError(f"{self.text}: its module is not at hand")
+
+
+def _component(text: str) -> tuple[Component, ...]:
+    try:
+        return parse(text)
+    except RecipeError:
+        return (_Elsewhere(text),)

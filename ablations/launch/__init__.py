@@ -1,0 +1,1 @@
+"""Where runs are carried out. One file per launcher."""

@@ -1,0 +1,233 @@
+"""The ledger: what became of every run, in files that are whole or not there.
+
+`runs/<run id>/` holds one run. Done means a recorded terminal status, not that a file exists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import math
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ablations.errors import RequestError
+from ablations.plans import Outcome, Run
+from lightning_modules.files import read_json, write_json, write_text
+from recipes import Recipe, dumps
+from recipes.identity import digest, fingerprint
+
+SCHEMA = 1
+_LONGEST_NAME = 200  # bytes; file systems take 255
+TERMINAL = frozenset({"finished", "failed", "diverged", "out_of_memory", "timed_out"})
+COSTS = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds")
+
+
+def run_id(recipe: Recipe, data_fingerprint: str, seed: int, parents: Sequence[str] = ()) -> str:
+    """Return the identity of a run: everything that can change its result, and nothing else."""
+    from lightning_modules.execution import RESULTS_VERSION
+
+    return digest([fingerprint(recipe), data_fingerprint, seed, list(parents), RESULTS_VERSION])
+
+
+class Ledger:
+    """The files of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()  # workers may stand in another folder
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of decoded images and remembered facts."""
+        return self.home / "cache"
+
+    def run_folder(self, run: str) -> Path:
+        """Return the folder of a run."""
+        return self.home / "runs" / run
+
+    def study_folder(self, study: str) -> Path:
+        """Return the folder of a study.
+
+        Raises:
+            RequestError: the name could leave the home.
+        """
+        plain = all(letter.isalnum() or letter in "-_." for letter in study)
+        if not study or study[0] in ".-" or not plain or len(study.encode()) > _LONGEST_NAME:
+            raise RequestError(
+                f"the study name {study!r}: use letters, digits, '-', '_' and '.', at most"
+                f" {_LONGEST_NAME} bytes, a letter or digit first"
+            )
+        return self.home / "studies" / study
+
+    def studies(self) -> list[str]:
+        """Return the names of the studies, newest first."""
+        folder = self.home / "studies"
+        if not folder.is_dir():
+            return []
+        found = [entry for entry in folder.iterdir() if (entry / "plan.yaml").exists()]
+        return [path.name for path in sorted(found, key=_age, reverse=True)]
+
+    def check_writable(self) -> None:
+        """Make the home.
+
+        Raises:
+            RequestError: it cannot be written.
+        """
+        try:
+            for part in ("runs", "studies", "cache"):
+                (self.home / part).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.home):
+                pass
+        except OSError as error:
+            raise RequestError(
+                f"the home {self.home} cannot be written: {error.strerror}; choose another with"
+                " --home DIR"
+            ) from None
+
+    def status(self, run: str) -> str:
+        """Return the status of a run; `missing` where it was never started.
+
+        Raises:
+            RequestError: the file is damaged or of a later version.
+        """
+        return str(self._read(run, "status.json").get("status", "missing"))
+
+    @contextlib.contextmanager
+    def claim(self, run: str, wait: Callable[[], None]) -> Iterator[bool]:
+        """Hold a run against other processes; yield whether another one had to be waited for.
+
+        `wait` is called about once a second meanwhile. The hold ends with the process, however it
+        ends.
+        """
+        folder = self.run_folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("ab") as file:
+            waited = False
+            while not _locked(file):
+                waited = True
+                wait()
+                time.sleep(1.0)
+            yield waited
+
+    def outcome(self, run: Run) -> Outcome:
+        """Return what the ledger holds of a run."""
+        status = self._read(run.id, "status.json")
+        if status.get("status") != "finished":
+            found = str(status.get("status", "missing"))
+            return Outcome(run=run, status=found, error=str(status.get("message", "")))
+        result = self._read(run.id, "result.json")
+        if not isinstance(result.get("top1"), float | int) or not math.isfinite(result["top1"]):
+            path = self.run_folder(run.id) / "result.json"
+            raise RequestError(
+                f"{path} is damaged: the run is finished, but its accuracy is"
+                f" {result.get('top1')!r}; remove the folder to make the run again"
+            )
+        return Outcome(
+            run=run,
+            status="finished",
+            value=result["top1"],
+            seconds=result.get("seconds"),
+            cost={name: result.get(name) for name in COSTS},
+        )
+
+    def result(self, run: str) -> dict[str, Any]:
+        """Return the whole result of a finished run; empty where there is none."""
+        return self._read(run, "result.json")
+
+    def begin(self, run: str, recipe: Recipe, seed: int, data: str) -> Path:
+        """Record that a run has started and return its folder."""
+        folder = self.run_folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {"run": run, "seed": seed, "data": data, "fingerprint": fingerprint(recipe)}
+        write_text(folder / "recipe.yaml", dumps(recipe, about))
+        self._set_status(
+            run, "running", pid=os.getpid(), host=platform.node(), started=time.time(), seed=seed
+        )
+        return folder
+
+    def finish(self, run: str, status: str, result: Mapping[str, Any] | None, message: str) -> None:
+        """Record how a run ended; the result is on the disk before the status says so."""
+        folder = self.run_folder(run)
+        if result is not None:
+            write_json(folder / "result.json", {"schema_version": SCHEMA, **result})
+        self._set_status(run, status, ended=time.time(), message=message)
+
+    def forget(self, run: str) -> None:
+        """Take back the status of a run that did not finish, so that it is made again.
+
+        Raises:
+            RequestError: the run finished; a finished run goes only when named.
+        """
+        if self.status(run) == "finished":
+            raise RequestError(f"run {run} is finished and is kept")
+        (self.run_folder(run) / "status.json").unlink(missing_ok=True)
+
+    def find_run(self, prefix: str) -> str | None:
+        """Return the one run whose identity begins so, or None.
+
+        Raises:
+            RequestError: several do.
+        """
+        folder = self.home / "runs"
+        if len(prefix) < 4 or not folder.is_dir():
+            return None
+        found = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
+        if len(found) > 1:
+            raise RequestError(f"{prefix!r} begins {len(found)} runs: {', '.join(found[:5])}")
+        return found[0] if found else None
+
+    def _set_status(self, run: str, status: str, **more: Any) -> None:
+        self.run_folder(run).mkdir(parents=True, exist_ok=True)
+        kept = {
+            key: value
+            for key, value in self._read(run, "status.json").items()
+            if key in ("seed", "started")
+        }
+        value = {**kept, "schema_version": SCHEMA, "status": status, **more}
+        write_json(self.run_folder(run) / "status.json", value)
+
+    def _read(self, run: str, name: str) -> dict[str, Any]:
+        path = self.run_folder(run) / name
+        try:
+            found = read_json(path)
+        except PermissionError:
+            raise
+        except (OSError, ValueError) as error:
+            words = str(error) if str(path) in str(error) else f"{path} is damaged: {error}"
+            raise RequestError(f"{words}; remove the folder to make the run again") from None
+        if found is None:
+            return {}
+        if not isinstance(found, dict) or found.get("schema_version") != SCHEMA:
+            raise RequestError(
+                f"{path} is of schema version {found.get('schema_version')!r}, this program reads"
+                f" {SCHEMA}: it was written by another version"
+            )
+        return found
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """Return what a memory in the cache holds; empty where there is none or it is damaged."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # A file system without locks: two studies at once may make a run twice, no worse.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _age(folder: Path) -> float:
+    return (folder / "plan.yaml").stat().st_mtime

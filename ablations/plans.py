@@ -1,0 +1,134 @@
+"""A plan: the arms to train, the contrasts to report, and what became of every component.
+
+Pure values. `designs` makes layouts, `plan` freezes them with seeds; the runner, the attribution
+and the reports only read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recipes import Component, Kind, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A recipe in a plan. Named by what is in it: `base`, or its components as `ra,ls`."""
+
+    name: str
+    recipe: Recipe
+    components: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """A question to the runs: a weighted sum of arm means, the weights summing to 0.
+
+    `weights` is empty where nothing was trained (already present, not applicable). `control` and
+    `treatment` name arms, or are None for effects pooled over arms.
+    """
+
+    label: str
+    component: str | None
+    kind: Kind | None
+    outcome: str = "applied"
+    reason: str = ""
+    edits: Mapping[str, Any] = field(default_factory=dict)
+    estimand: str = "in_order"  # alone, in_recipe, in_order or average_over_others
+    control: str | None = None
+    treatment: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """The training / architecture split as weighted sums of arm means.
+
+    `by_ladder` holds `training` and `architecture`; empty weights where a side has no step.
+    `by_blocks` adds `interaction`, or is None where the four arms are not in the plan.
+    """
+
+    by_ladder: Mapping[str, Mapping[str, float]]
+    by_blocks: Mapping[str, Mapping[str, float]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a design makes of a base and components."""
+
+    design: str
+    arms: tuple[Arm, ...]  # the base first
+    contrasts: tuple[Contrast, ...]
+    split: Split
+    notes: tuple[str, ...] = ()
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm by its name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An arm and a seed, with the identity under which its result is kept."""
+
+    id: str
+    arm: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A layout with seeds, data and identity: everything that a study will train and report."""
+
+    study: str
+    base: str  # as the user named it
+    layout: Layout
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    data: str
+    data_fingerprint: str
+    notes: tuple[str, ...] = ()
+    late: frozenset[str] = frozenset()  # labels of contrasts that a later revision added
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Return the names of the base and of the arm with the most components."""
+        fullest = max(self.layout.arms, key=lambda arm: len(arm.components))
+        return tuple(dict.fromkeys([self.layout.arms[0].name, fullest.name]))
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Return what must be equal for two numbers of one table."""
+        evaluate = self.layout.arms[0].recipe.evaluate
+        data = self.layout.arms[0].recipe.data
+        return {
+            "split": evaluate.split,
+            "resolution": evaluate.resolution or data.resolution,
+            "crop_fraction": evaluate.crop_fraction,
+            "interpolation": evaluate.interpolation,
+            "checkpoint": "last",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the ledger holds of one run of a plan. `status` "missing" where it was never started."""
+
+    run: Run
+    status: str  # finished, failed, diverged, out_of_memory, timed_out, interrupted, missing
+    value: float | None = None  # accuracy in percent
+    seconds: float | None = None
+    cost: Mapping[str, float | None] = field(default_factory=dict)
+    error: str = ""
+
+
+def values_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:
+    """Return `{arm: {seed: value}}` of the finished runs."""
+    found: dict[str, dict[int, float]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.run.arm, {})
+        if outcome.status == "finished" and outcome.value is not None:
+            found[outcome.run.arm][outcome.run.seed] = outcome.value
+    return found

@@ -1,0 +1,68 @@
+"""`ablate list`: what there is to choose from, made from the things themselves."""
+
+from __future__ import annotations
+
+import inspect
+
+from ablations.designs import DESIGNS
+from ablations.ledger import Ledger
+from lightning_modules.data import DATA_FORMATS
+from recipes import library
+from recipes.components import BUNDLES, TABLE
+from recipes.schedule import Schedule
+from recipes.tree import declarations, leaf_types
+from recipes.validate import type_name
+
+
+def components() -> str:
+    """Return the card of every component, and the bundles."""
+    parts = []
+    for key, component in TABLE.items():
+        head = f"{key}  ({component.kind.value})  {component()}"
+        card = "\n".join(f"    {line}".rstrip() for line in component.card().splitlines())
+        parts.append(f"{head}\n{card}")
+    bundles = "\n".join(f"  {name}: {','.join(keys)}" for name, keys in BUNDLES.items())
+    return "\n\n".join([*parts, f"bundles\n{bundles}"])
+
+
+def recipes() -> str:
+    """Return the library's recipes with their sources and expected numbers."""
+    parts = []
+    for name in library.names():
+        about = library.about(name)
+        parts.append(
+            f"{name}\n    {about['title']}\n    expected: {about['expected']}"
+            f"\n    cost: {about['cost']}\n    {about['command']}"
+        )
+    return "\n\n".join([*parts, "also a YAML file, or any timm model name with the bare baseline"])
+
+
+def designs() -> str:
+    """Return the designs with what each asks."""
+    return "\n\n".join(
+        f"{name}\n"
+        + "\n".join(f"    {line}" for line in inspect.cleandoc(make.__doc__ or "").splitlines())
+        for name, make in DESIGNS.items()
+    )
+
+
+def data() -> str:
+    """Return how each kind of data set is named."""
+    width = max(len(known.form) for known in DATA_FORMATS.values())
+    return "\n".join(f"{known.form:<{width}}  {known.summary}" for known in DATA_FORMATS.values())
+
+
+def leaves() -> str:
+    """Return every leaf that `--set` can name, with its type and meaning."""
+    rows = []
+    for path, leaf in declarations().items():
+        choices = " | ".join(leaf.choices)
+        kind = choices or type_name(leaf_types()[path]).split(" such")[0]
+        moves = ", schedulable" if Schedule in getattr(leaf_types()[path], "__args__", ()) else ""
+        rows.append(f"{path:<30} {leaf.doc} ({kind}{moves})")
+    return "\n".join(rows)
+
+
+def studies(ledger: Ledger) -> str:
+    """Return the studies of a home, newest first."""
+    return "\n".join(ledger.studies()) or f"no study in {ledger.home}"

@@ -1,0 +1,103 @@
+"""What differs between two recipes, runs or studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablations.bases import resolve
+from ablations.errors import RequestError
+from ablations.frozen import thaw
+from ablations.ledger import Ledger
+from ablations.report.document import document
+from recipes import Recipe, diff
+from recipes.validate import show
+from recipes.yaml import load_file
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Side:
+    """One operand: a recipe, and what else is known of it."""
+
+    kind: str  # recipe, run or study
+    name: str
+    recipe: Recipe
+    result: dict[str, Any]
+    folder: Path | None = None
+
+
+def differences(ledger: Ledger, first: str, second: str) -> str:
+    """Return leaves, outcome, cost and flipped images of A and B.
+
+    Raises:
+        RequestError: an operand names no recipe, run or study, or two runs cannot be compared.
+    """
+    a, b = _side(ledger, first), _side(ledger, second)
+    lines = [f"A  {a.kind} {a.name}", f"B  {b.kind} {b.name}", "", "leaves"]
+    changed = diff(a.recipe, b.recipe)
+    lines += [f"  {path}: {show(old)} -> {show(new)}" for path, (old, new) in changed.items()]
+    lines += ["  none"] if not changed else []
+    if a.result and b.result:
+        lines += ["", "outcome and cost"]
+        for key in dict.fromkeys([*a.result, *b.result]):
+            lines.append(f"  {key}: {_number(a.result.get(key))} -> {_number(b.result.get(key))}")
+    if a.folder is not None and b.folder is not None:
+        lines += ["", *_flips(a, b)]
+    return "\n".join(lines)
+
+
+def _side(ledger: Ledger, name: str) -> _Side:
+    run = ledger.find_run(name)
+    if run is not None:
+        folder = ledger.run_folder(run)
+        kept = ledger.result(run)
+        keys = (
+            "top1",
+            "loss",
+            "seconds",
+            "train_images_per_second",
+            "peak_memory_bytes",
+            "params",
+            "macs",
+        )
+        result = {key: kept.get(key) for key in keys} if kept else {}
+        recipe = load_file(folder / "recipe.yaml")
+        return _Side(kind="run", name=run, recipe=recipe, result=result, folder=folder)
+    if name in ledger.studies():
+        plan, _, _ = thaw(ledger.study_folder(name))
+        found = document(plan, [ledger.outcome(one) for one in plan.runs])
+        result = {"base": found["base"]["value"]} | {
+            f"{row['label']} ({row['estimand']})": row["delta"] for row in found["contrasts"]
+        }
+        return _Side(kind="study", name=name, recipe=plan.layout.arms[0].recipe, result=result)
+    try:
+        recipe = resolve(name, ledger.cache)
+    except ValueError as error:
+        raise RequestError(f"{name!r} is no run or study of {ledger.home}, and {error}") from None
+    return _Side(kind="recipe", name=name, recipe=recipe, result={})
+
+
+def _flips(a: _Side, b: _Side) -> list[str]:
+    import numpy as np
+
+    assert a.folder is not None and b.folder is not None
+    paths = [folder / "predictions.npz" for folder in (a.folder, b.folder)]
+    if not all(path.exists() for path in paths):
+        return ["predictions: not kept for both runs"]
+    with np.load(paths[0]) as ours, np.load(paths[1]) as theirs:
+        mine, other = ours["predicted"], theirs["predicted"]
+    if mine.shape != other.shape:
+        return [f"predictions: {len(mine)} images there, {len(other)} here: other data"]
+    flipped = np.flatnonzero(mine != other)
+    shown = ", ".join(f"{i} ({mine[i]} -> {other[i]})" for i in flipped[:_SHOWN])
+    more = f" and {len(flipped) - _SHOWN} more" if len(flipped) > _SHOWN else ""
+    return [
+        f"predictions differ on {len(flipped)} of {len(mine)} images: {shown}{more}".rstrip(": ")
+    ]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

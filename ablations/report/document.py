@@ -1,0 +1,159 @@
+"""The one object that every report is made from: `ablate report --format json`.
+
+Its keys are a contract (design.md section 9). What has no key there is told in `notes`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablations.attribution import Analysis, Estimate, analyse
+from ablations.plans import Contrast, Outcome, Plan, values_by_arm
+from ablations.report.notes import FAILED, findings
+from recipes import trajectory
+from recipes.text import plain
+
+SCHEMA_VERSION = 1
+COST = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds")
+
+
+def document(
+    plan: Plan, outcomes: Sequence[Outcome], *, level: float = 0.95, rope: float | None = None
+) -> dict[str, Any]:
+    """Return the answers of a study as plain values, none of them NaN.
+
+    The split is the primary family of tests, the contrasts of the components the secondary one.
+    `cost` is that of the treatment arm, as a mean over its finished runs.
+
+    Raises:
+        ValueError: a finished run has a value that is not finite, or `level` or `rope` is
+            impossible.
+    """
+    layout = plan.layout
+    named = {
+        f"{position} {contrast.label}": contrast
+        for position, contrast in enumerate(layout.contrasts)
+    }
+    trainings = {arm.name: trajectory(arm.recipe) for arm in layout.arms}
+    analysis = analyse(
+        values_by_arm(outcomes),
+        _primary(plan),
+        {name: contrast.weights for name, contrast in named.items()},
+        level=level,
+        rope=rope,
+        failed={outcome.run.arm for outcome in outcomes if outcome.status in FAILED},
+        trainings=trainings,
+    )
+    estimates = {name: analysis.estimates[name] for name in named}
+    base = _base(plan, analysis)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": plan.study,
+        "design": layout.design,
+        "metric": "top1",
+        "protocol": plan.protocol,
+        "data": plan.data,
+        "seeds": list(plan.seeds),
+        "base": base,
+        "bases": [base],
+        "contrasts": [
+            _contrast(plan, contrast, estimates[name], outcomes) for name, contrast in named.items()
+        ],
+        "split": _split(plan, analysis),
+        "runs": [_run(outcome) for outcome in outcomes],
+        "notes": findings(plan, outcomes, analysis, list(estimates.values()), trainings, rope),
+    }
+
+
+def _primary(plan: Plan) -> dict[str, Mapping[str, float]]:
+    split = plan.layout.split
+    return {
+        f"{way} {side}": weights
+        for way, sides in (("by_ladder", split.by_ladder), ("by_blocks", split.by_blocks or {}))
+        for side, weights in sides.items()
+    }
+
+
+def _base(plan: Plan, analysis: Analysis) -> dict[str, Any]:
+    mean = analysis.means.get(plan.layout.arms[0].name)
+    if mean is None:
+        return {"recipe": plan.base, "value": None, "interval": None, "n": 0}
+    interval = None if mean.interval is None else list(mean.interval)
+    return {"recipe": plan.base, "value": mean.value, "interval": interval, "n": mean.n}
+
+
+def _contrast(
+    plan: Plan, contrast: Contrast, estimate: Estimate, outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
+    return {
+        "label": contrast.label,
+        "base": plan.base,
+        "component": contrast.component,
+        "kind": None if contrast.kind is None else contrast.kind.value,
+        "outcome": contrast.outcome,
+        "edits": plain(contrast.edits),
+        "control": contrast.control,
+        "treatment": contrast.treatment,
+        "estimand": contrast.estimand,
+        "delta": estimate.delta,
+        "interval": None if estimate.interval is None else list(estimate.interval),
+        "level": estimate.level,
+        "n": estimate.n,
+        "error_df": estimate.error_df,
+        "verdict": estimate.verdict,
+        "p": estimate.p,
+        "p_holm": estimate.p_holm,
+        "cost": _cost(contrast.treatment, outcomes),
+    }
+
+
+def _cost(arm: str | None, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
+    finished = [one for one in outcomes if one.run.arm == arm and one.status == "finished"]
+    found = {name: _mean([one.cost.get(name) for one in finished]) for name in COST}
+    return found | {"seconds": _mean([one.seconds for one in finished])}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in map(_finite, values) if value is not None]
+    if not known:
+        return None
+    # A count that all runs agree on stays a whole number.
+    return known[0] if len(set(known)) == 1 else math.fsum(known) / len(known)
+
+
+def _split(plan: Plan, analysis: Analysis) -> dict[str, Any]:
+    split = plan.layout.split
+
+    def side(name: str) -> dict[str, Any]:
+        estimate = analysis.estimates[name]
+        return {
+            "delta": estimate.delta,
+            "interval": None if estimate.interval is None else list(estimate.interval),
+            "n": estimate.n,
+            "verdict": estimate.verdict,
+        }
+
+    blocks = split.by_blocks
+    return {
+        "by_ladder": {name: side(f"by_ladder {name}") for name in split.by_ladder},
+        "by_blocks": None
+        if blocks is None
+        else {name: side(f"by_blocks {name}") for name in blocks},
+    }
+
+
+def _run(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "id": outcome.run.id,
+        "arm": outcome.run.arm,
+        "seed": outcome.run.seed,
+        "status": outcome.status,
+        "value": _finite(outcome.value),
+        "seconds": _finite(outcome.seconds),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

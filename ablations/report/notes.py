@@ -1,0 +1,142 @@
+"""The notes of a report: what a reader must know beside the numbers, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
+from ablations.plans import Contrast, Outcome, Plan, values_by_arm
+
+FAILED = ("failed", "diverged", "out_of_memory", "timed_out")  # ended without a result
+_LONGEST = 200  # characters of one error; the whole traceback is in the run's folder
+
+
+def findings(
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    analysis: Analysis,
+    estimates: Sequence[Estimate],
+    trainings: Mapping[str, str],
+    rope: float | None,
+) -> list[str]:
+    """Return the notes, what went wrong first.
+
+    `estimates` are those of the plan's contrasts, `trainings` names the training of each arm.
+    """
+    pairs = list(zip(plan.layout.contrasts, estimates, strict=True))
+    found = [
+        *_runs(outcomes),
+        *_not_trained(plan.layout.contrasts),
+        *_spread(analysis, pairs),
+        *_verdicts(plan, analysis, pairs),
+        *_equal(pairs, rope),
+        *_measured(analysis, pairs),
+        *_shared(trainings),
+        *_late(plan),
+        *plan.layout.notes,
+        *plan.notes,
+    ]
+    return [_one_line(note) for note in found]
+
+
+def _one_line(text: str) -> str:
+    # Errors and reasons come from outside: no line breaks, no control characters.
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def _runs(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    for outcome in outcomes:
+        if outcome.status in FAILED:
+            lines = outcome.error.strip().splitlines()
+            reason = lines[-1][:_LONGEST] if lines else ""
+            status = outcome.status.replace("_", " ")
+            where = f"{outcome.run.arm}, seed {outcome.run.seed}: {status}"
+            yield f"{where}: {reason}" if reason else where
+    left = [one for one in outcomes if one.status != "finished" and one.status not in FAILED]
+    if left:
+        yield f"{len(left)} of {len(outcomes)} runs have not finished: these numbers may still move"
+    seeds = {frozenset(by_seed) for by_seed in values_by_arm(outcomes).values() if by_seed}
+    if len(seeds) > 1:
+        yield (
+            "some arms lack seeds that others have: deltas are adjusted for it, and are not the"
+            " differences of the values"
+        )
+
+
+def _not_trained(contrasts: Sequence[Contrast]) -> Iterable[str]:
+    for contrast in contrasts:
+        if contrast.outcome != "applied":
+            yield f"{contrast.label} is {contrast.outcome.replace('_', ' ')}: {contrast.reason}"
+
+
+def _spread(analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]) -> Iterable[str]:
+    for arm in analysis.zero_spread:
+        yield f"zero spread: all seeds of {arm} gave {analysis.means[arm].value:.2f}"
+    if any("zero spread" in estimate.notes for _, estimate in pairs):
+        yield (
+            "zero spread: the seeds change nothing beside what all arms share, so there is no error"
+            " to make an interval of"
+        )
+    apart = [contrast.label for contrast, estimate in pairs if estimate.method == "means"]
+    if apart:
+        yield (
+            f"no seed in common: {', '.join(apart)} compare plain means over different seeds,"
+            " without an interval"
+        )
+
+
+def _verdicts(
+    plan: Plan, analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]
+) -> Iterable[str]:
+    known = [(contrast, estimate) for contrast, estimate in pairs if estimate.delta is not None]
+    if known and analysis.error_df < MIN_ERROR_DF:
+        arms = len(analysis.means)
+        enough = 1 + -(-MIN_ERROR_DF // (arms - 1)) if arms > 1 else 0
+        more = f": {enough} seeds would do" if enough > len(plan.seeds) else ""
+        yield (
+            f"no verdicts: {analysis.error_df} error degrees of freedom,"
+            f" {MIN_ERROR_DF} are needed{more}"
+        )
+    unresolved = [
+        contrast.label for contrast, estimate in pairs if estimate.verdict == "unresolved"
+    ]
+    if unresolved:
+        yield (
+            f"unresolved with the runs so far: {', '.join(unresolved)}; this does not say that they"
+            " change nothing"
+        )
+
+
+def _equal(pairs: Sequence[tuple[Contrast, Estimate]], rope: float | None) -> Iterable[str]:
+    equal = [contrast.label for contrast, estimate in pairs if estimate.verdict == "equal"]
+    if equal and rope is not None:
+        yield f"equal means: within {rope:g} points; {', '.join(equal)}"
+
+
+def _measured(analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]) -> Iterable[str]:
+    wide = [
+        f"{contrast.label} [{low:.2f}, {high:.2f}]"
+        for contrast, estimate in pairs
+        if estimate.simultaneous is not None
+        for low, high in (estimate.simultaneous,)
+    ]
+    if len(wide) > 1:
+        level = pairs[0][1].level
+        yield f"{100 * level:g} % intervals that hold all at once (Bonferroni): {', '.join(wide)}"
+    if analysis.seed_correlation is not None:
+        yield f"measured correlation of arms on one seed: {analysis.seed_correlation:.2f}"
+
+
+def _shared(trainings: Mapping[str, str]) -> Iterable[str]:
+    arms: dict[str, list[str]] = {}
+    for arm, training in trainings.items():
+        arms.setdefault(training, []).append(arm)
+    for names in arms.values():
+        if len(names) > 1:
+            yield f"read off one training, so counted once: {' and '.join(names)}"
+
+
+def _late(plan: Plan) -> Iterable[str]:
+    late = [contrast.label for contrast in plan.layout.contrasts if contrast.label in plan.late]
+    if late:
+        yield f"added after the first plan, so exploratory: {', '.join(late)}"

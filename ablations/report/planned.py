@@ -1,0 +1,98 @@
+"""What a plan would do, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablations.plans import Plan, Run
+from ablations.progress import duration
+from recipes.text import plain
+from recipes.validate import show
+
+SCHEMA_VERSION = 1
+
+
+def planned_document(
+    plan: Plan, missing: Sequence[Run], expected: Mapping[str, float], slots: int
+) -> dict[str, Any]:
+    """Return arms, contrasts, runs to make and their estimated seconds as plain values."""
+    left = {run.id for run in missing}
+    seconds = sum(expected.get(run.arm, 0.0) for run in missing)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "study": plan.study,
+        "design": plan.layout.design,
+        "base": plan.base,
+        "data": plan.data,
+        "seeds": list(plan.seeds),
+        "protocol": plan.protocol,
+        "arms": [
+            {
+                "arm": arm.name,
+                "components": [str(component) for component in arm.components],
+                "runs": [run.id for run in plan.runs if run.arm == arm.name],
+                "missing": sum(run.id in left and run.arm == arm.name for run in plan.runs),
+                "seconds_per_run": expected.get(arm.name),
+            }
+            for arm in plan.layout.arms
+        ],
+        "contrasts": [
+            {
+                "label": contrast.label,
+                "kind": None if contrast.kind is None else contrast.kind.value,
+                "outcome": contrast.outcome,
+                "reason": contrast.reason,
+                "edits": plain(contrast.edits),
+                "estimand": contrast.estimand,
+                "control": contrast.control,
+                "treatment": contrast.treatment,
+            }
+            for contrast in plan.layout.contrasts
+        ],
+        "runs": len(plan.runs),
+        "missing": len(missing),
+        "slots": slots,
+        "seconds": seconds / slots if expected else None,
+        "notes": list(plan.notes),
+    }
+
+
+def planned_table(found: Mapping[str, Any]) -> str:
+    """Return the plan as text for a terminal."""
+    protocol = found["protocol"]
+    lines = [
+        *found["notes"],
+        f"study {found['study']}: {found['design']} of {found['base']} on {found['data']},"
+        f" {len(found['arms'])} arms x {len(found['seeds'])} seeds",
+        f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, last weights",
+        "",
+        "components",
+    ]
+    for contrast in found["contrasts"]:
+        if contrast["outcome"] == "applied":
+            words = ", ".join(
+                f"{path} = {_show(value)}" for path, value in contrast["edits"].items()
+            )
+        else:
+            words = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
+        lines.append(f"  {contrast['label']:<14} {contrast['kind']:<15} {words}")
+    lines += ["", "arms"]
+    width = max(len(arm["arm"]) for arm in found["arms"])
+    for arm in found["arms"]:
+        each = arm["seconds_per_run"]
+        price = f"about {duration(each)} each" if each is not None else ""
+        lines.append(
+            f"  {arm['arm']:<{width}}  {arm['missing']} of {len(arm['runs'])} to train  {price}"
+        )
+    total = found["seconds"]
+    price = f", about {duration(total)} with {found['slots']} at once" if total else ""
+    lines += [
+        "",
+        f"{found['missing']} of {found['runs']} runs to train{price}; nothing was trained",
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _show(value: Any) -> str:
+    return show(tuple(value) if isinstance(value, list) else value)

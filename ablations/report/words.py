@@ -1,0 +1,110 @@
+"""What the text formats say in the same words: the first line, numbers, estimands, the split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+ESTIMANDS = {
+    "in_order": "in order: each on top of those before it",
+    "alone": "alone: each by itself on the base",
+    "in_recipe": "in recipe: each beside all the others",
+    "average_over_others": "average over others: each over all combinations of the others",
+}
+NOTHING = "-"
+_DEMONSTRATION = "digits"
+_LISTED_SEEDS = 5  # more are only counted
+
+
+def measured(document: Mapping[str, Any]) -> str:
+    """Return the first line: what was measured, on what, by which protocol."""
+    data, protocol, seeds = document["data"], document["protocol"], document["seeds"]
+    where = "the digits demonstration" if data == _DEMONSTRATION else data
+    listed = ", ".join(str(seed) for seed in seeds)
+    which = f"seed{'s' if len(seeds) > 1 else ''} {listed}"
+    levels = {contrast["level"] for contrast in document["contrasts"]}
+    parts = [
+        f"{document['metric']} in percent on {where}",
+        f"{protocol['split']} at {protocol['resolution']} px",
+        which if len(seeds) <= _LISTED_SEEDS else f"{len(seeds)} seeds",
+        *(f"{100 * level:g} % intervals" for level in sorted(levels)),
+    ]
+    return "; ".join(parts)
+
+
+def by_estimand(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """Yield the contrasts of each question, with the question in words."""
+    contrasts: Sequence[Mapping[str, Any]] = document["contrasts"]
+    for estimand in dict.fromkeys(contrast["estimand"] for contrast in contrasts):
+        same = [contrast for contrast in contrasts if contrast["estimand"] == estimand]
+        yield ESTIMANDS.get(estimand, estimand), same
+
+
+def split_sentences(document: Mapping[str, Any]) -> list[str]:
+    """Return the training / architecture split in words, one sentence per way to estimate it."""
+    found = []
+    for way, sides in document["split"].items():
+        if sides is None or all(side["delta"] is None for side in sides.values()):
+            continue
+        parts = [_side(name, sides[name]) for name in ("training", "architecture")]
+        deltas = [sides[name]["delta"] for name in ("training", "architecture")]
+        whole = "" if None in deltas else f" of {signed(sum(deltas))} points"
+        sentence = f"{way.replace('_', ' ')}: {', '.join(parts)}{whole}"
+        if "interaction" in sides:
+            sentence += f"; {_side('interaction', sides['interaction'])}"
+        found.append(sentence)
+    return found
+
+
+def _side(name: str, side: Mapping[str, Any]) -> str:
+    if side["delta"] is None:
+        return f"{name} {side['verdict'] or NOTHING}"
+    parts = [name, signed(side["delta"]), interval(side["interval"]), side["verdict"]]
+    return " ".join(part for part in parts if part and part != NOTHING)
+
+
+def arm_value(document: Mapping[str, Any], arm: str | None) -> float | None:
+    """Return the plain mean of the finished runs of an arm, or None."""
+    values = [
+        run["value"]
+        for run in document["runs"]
+        if run["arm"] == arm and run["status"] == "finished" and run["value"] is not None
+    ]
+    return math.fsum(values) / len(values) if values else None
+
+
+def decision(contrast: Mapping[str, Any]) -> str:
+    """Return the verdict, or why there is none: nothing was trained."""
+    if contrast["outcome"] != "applied":
+        return str(contrast["outcome"]).replace("_", " ")
+    return contrast["verdict"] or NOTHING
+
+
+def number(value: float | None) -> str:
+    """Return an accuracy."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def signed(value: float | None) -> str:
+    """Return a difference of accuracies with its sign; what rounds to 0 is +0.00."""
+    return NOTHING if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def interval(limits: Sequence[float] | None) -> str:
+    """Return `[low, high]`."""
+    return NOTHING if limits is None else f"[{limits[0]:.2f}, {limits[1]:.2f}]"
+
+
+def probability(value: float | None) -> str:
+    """Return a p value; one that would print as 0 is printed as a bound."""
+    if value is None:
+        return NOTHING
+    return f"{value:.3f}" if value >= 0.0005 else "<0.001"
+
+
+def seconds(value: float | None) -> str:
+    """Return a duration in seconds."""
+    if value is None:
+        return NOTHING
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

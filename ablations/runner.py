@@ -1,0 +1,204 @@
+"""Carry out a plan on this machine: estimate, ask, train what is missing, show how far it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ablations.errors import RequestError
+from ablations.ledger import TERMINAL, Ledger, recall
+from ablations.plans import Arm, Plan, Run
+from ablations.progress import Board, duration
+from ablations.study import Options, Prepared, make_jobs, missing_runs, prepare_images
+from lightning_modules.files import write_json
+from recipes import trajectory
+from recipes.identity import digest
+
+ASK_ABOVE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """How many runs go at once, on which devices, with how many threads each."""
+
+    count: int
+    devices: tuple[str, ...]
+    threads: int
+
+
+def choose_slots(runs: int, options: Options) -> Slots:
+    """Return one slot per GPU, or one per core with one thread, as far as the runs go.
+
+    Two one-thread runs side by side beat one run on two threads (measured, docs/speed.md).
+    """
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    devices = _devices(options.device)
+    if devices == ("cpu",):
+        count = min(options.slots or cores, max(runs, 1))
+        return Slots(count=count, devices=devices, threads=max(cores // count, 1))
+    count = min(options.slots or len(devices), max(runs, 1))
+    return Slots(count=count, devices=devices, threads=max(min(cores // count, 8), 1))
+
+
+def carry_out(
+    prepared: Prepared,
+    ledger: Ledger,
+    options: Options,
+    *,
+    say: Callable[[str], None],
+    agree: Callable[[str], bool],
+) -> int:
+    """Train what the ledger lacks and return how many runs were made.
+
+    Raises:
+        KeyboardInterrupt: the user stopped; what had finished is kept.
+        RequestError: the user did not agree to a long plan.
+    """
+    plan = prepared.plan
+    runs = missing_runs(plan, ledger, retry=options.retry)
+    if not runs:
+        return 0
+    from ablations.launch.local import LocalPool
+
+    slots = choose_slots(len(plan.runs), options)
+    say(
+        f"study {plan.study}: {len(plan.layout.arms)} arms x {len(plan.seeds)} seeds,"
+        f" {len(plan.runs) - len(runs)} runs done, {len(runs)} to train with"
+        f" {slots.count} at once on {', '.join(slots.devices)}"
+    )
+    prepare_images(prepared, ledger, _decoding(say))
+    jobs = make_jobs(prepared, runs, ledger, options)
+    say("starting the workers (they import torch once) and timing a few steps ...")
+    with LocalPool(
+        slots.count, slots.devices, slots.threads, track=options.track == "wandb"
+    ) as pool:
+        expected = _expect(pool, prepared, ledger, options, slots)
+        total = sum(expected[run.arm] for run in runs) / slots.count if expected else None
+        if total is not None:
+            words = f"about {duration(total)} for {len(runs)} runs ({_per_run(expected)})"
+            say(words)
+            if total > ASK_ABOVE_SECONDS and not agree(words):
+                raise RequestError("nothing was trained: the plan was not agreed to")
+        for run in runs:  # only now, so that nothing is lost by a refusal above
+            if ledger.status(run.id) in TERMINAL - {"finished"}:
+                ledger.forget(run.id)
+        done = len(plan.runs) - len(runs)
+        with Board(len(plan.runs), done, slots.count, expected) as board:
+            board.expect(jobs)
+            for event in pool.run(jobs):
+                board.see(event)
+    return len(runs)
+
+
+def price(prepared: Prepared, ledger: Ledger, options: Options) -> dict[str, float]:
+    """Return the estimated seconds of a run by arm, measured in a worker; trains nothing."""
+    from ablations.launch.local import LocalPool
+
+    prepare_images(prepared, ledger, _decoding(lambda _: None))
+    slots = choose_slots(len(prepared.plan.runs), options)
+    count = min(slots.count, len(prepared.plan.ends))
+    with LocalPool(count, slots.devices, slots.threads, track=False) as pool:
+        return _expect(pool, prepared, ledger, options, slots)
+
+
+def _expect(
+    pool: object, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
+) -> dict[str, float]:
+    """Time the first and the last arm, remember it, and place the other arms between them."""
+    from ablations.launch.job import Measure
+    from ablations.launch.local import LocalPool
+
+    assert isinstance(pool, LocalPool)
+    plan = prepared.plan
+    memory = ledger.cache / "speed.json"
+    known: dict[str, float] = recall(memory)
+    ends = plan.ends
+    keys = {
+        name: digest(
+            [
+                trajectory(plan.layout.arm(name).recipe),
+                plan.data_fingerprint,
+                slots.devices[0],
+                slots.threads,
+            ]
+        )
+        for name in ends
+    }
+    measures = []
+    for job in make_jobs(
+        prepared, [Run(id="", arm=name, seed=0) for name in ends], ledger, options
+    ):
+        if keys[job.arm] not in known:
+            measures.append(Measure(key=keys[job.arm], recipe=job.recipe, execution=job.execution))
+    for event in pool.run(measures):
+        if event.what == "measured" and event.value is not None:
+            assert isinstance(event.job, Measure)
+            known[event.job.key] = event.value
+    if measures:
+        write_json(memory, known)
+    if not all(keys[name] in known for name in ends):
+        return {}
+    return {arm.name: _between(arm, known, keys, plan) for arm in plan.layout.arms}
+
+
+def _between(arm: Arm, known: Mapping[str, float], keys: Mapping[str, str], plan: Plan) -> float:
+    """Return the seconds of a run of one arm: by its components between the ends, by its epochs."""
+    first, last = (plan.layout.arm(name) for name in (plan.ends[0], plan.ends[-1]))
+    low, high = (known[keys[end.name]] / end.recipe.optim.epochs for end in (first, last))
+    share = len(arm.components) / max(len(last.components), 1)
+    return (low + (high - low) * share) * arm.recipe.optim.epochs
+
+
+def _per_run(expected: dict[str, float]) -> str:
+    low, high = min(expected.values()), max(expected.values())
+    return f"{duration(low)} to {duration(high)} each"
+
+
+def _devices(device: str) -> tuple[str, ...]:
+    if device == "cpu" or (device == "auto" and not os.path.exists("/dev/nvidiactl")):
+        return ("cpu",) if device == "cpu" or sys.platform != "darwin" else ("auto",)
+    if device != "auto":
+        return (device,)
+    import torch
+
+    count = torch.cuda.device_count()
+    return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+
+
+def _decoding(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    last = [time.monotonic()]
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - last[0] > 5.0:
+            last[0] = time.monotonic()
+            say(f"decoding images once: {done} of {total}")
+
+    return progress
+
+
+def check_options(launch: str, devices: int, slots: int | None, device: str) -> None:
+    """Check what can be known before a plan is made.
+
+    Raises:
+        RequestError: a launcher, number of devices or of slots, or a device that is not there.
+    """
+    if launch != "local":
+        raise RequestError(f"--launch {launch!r}: this version launches on this machine: local")
+    if devices != 1:
+        raise RequestError(f"--devices {devices}: this version trains each run on one device")
+    if slots is not None and slots < 1:
+        raise RequestError(f"--slots {slots}: give 1 or more")
+    kind, colon, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (
+        colon and (kind != "cuda" or not number.isdecimal())
+    ):
+        raise RequestError(f"--device {device!r}: choose auto, cpu, cuda, cuda:N or mps")
+    if kind == "cuda" and not os.path.exists("/dev/nvidiactl"):
+        raise RequestError(f"--device {device!r}: there is no NVIDIA GPU here; use auto or cpu")
+    if kind == "mps" and sys.platform != "darwin":
+        raise RequestError(f"--device {device!r}: this is not a Mac; use auto or cpu")
