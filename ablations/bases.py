@@ -96,6 +96,9 @@ def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
     changes = profile(facts.name) | {"data.dataset": facts.name}
     if facts.name == "imagefolder":
         changes |= _sizes(recipe, facts)
+    backbone = recipe.model.facts
+    if backbone is not None and backbone.fixed_size:
+        changes["data.resolution"] = backbone.input_size
     resolution = changes["data.resolution"]
     # The paper's constants in pixels are meant for its 256-pixel images.
     changes["augment.randaug_pixel_scale"] = resolution / 256
@@ -129,7 +132,7 @@ def has_bf16(device: str) -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def describe_changes(changes: Mapping[str, Any]) -> dict[str, Any]:

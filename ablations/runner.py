@@ -13,6 +13,7 @@ from ablations.ledger import TERMINAL, Ledger, recall
 from ablations.plans import Arm, Plan, Run
 from ablations.progress import Board, duration
 from ablations.study import Options, Prepared, make_jobs, missing_runs, prepare_images
+from lightning_modules.data import available_cores
 from lightning_modules.files import write_json
 from recipes import trajectory
 from recipes.identity import digest
@@ -32,11 +33,9 @@ class Slots:
 def choose_slots(runs: int, options: Options) -> Slots:
     """Return one slot per GPU, or one per core with one thread, as far as the runs go.
 
-    Two one-thread runs side by side beat one run on two threads (measured, docs/speed.md).
+    Two one-thread runs side by side beat one run on two threads (measured, docs/results.md).
     """
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     devices = _devices(options.device)
     if devices == ("cpu",):
         count = min(options.slots or cores, max(runs, 1))
@@ -64,7 +63,13 @@ def carry_out(
     if not runs:
         return 0
     from ablations.launch.local import LocalPool
+    from lightning_modules.tracking import can_track
 
+    if options.track == "wandb" and not can_track(options.wandb_project):
+        raise RequestError(
+            "W&B has no key to log runs online with: run `wandb login`, set WANDB_API_KEY or"
+            " WANDB_MODE=offline, or use --track none"
+        )
     slots = choose_slots(len(plan.runs), options)
     say(
         f"study {plan.study}: {len(plan.layout.arms)} arms x {len(plan.seeds)} seeds,"
@@ -135,10 +140,20 @@ def _expect(
     ):
         if keys[job.arm] not in known:
             measures.append(Measure(key=keys[job.arm], recipe=job.recipe, execution=job.execution))
+    faults: dict[str, str] = {}
     for event in pool.run(measures):
-        if event.what == "measured" and event.value is not None:
+        if event.what == "measured":
             assert isinstance(event.job, Measure)
-            known[event.job.key] = event.value
+            if event.value is not None:
+                known[event.job.key] = event.value
+            else:
+                faults[event.job.key] = event.message
+    for name in ends:
+        if keys[name] in faults:
+            raise RequestError(
+                f"the first steps of the arm {name!r} failed, and nothing was trained:"
+                f" {faults[keys[name]]}"
+            )
     if measures:
         write_json(memory, known)
     if not all(keys[name] in known for name in ends):

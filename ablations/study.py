@@ -161,15 +161,18 @@ def open_or_freeze(prepared: Prepared, ledger: Ledger) -> None:
 def prepare_images(
     prepared: Prepared, ledger: Ledger, progress: Callable[[int, int], None]
 ) -> None:
-    """Decode what the plan needs, so that a corrupt image is told before anything is trained."""
-    from lightning_modules.data import cache_key, open_cache
+    """Split and decode what the plan needs, so that what is wrong is told before any training."""
+    from lightning_modules.data import cache_key, check_decodable, open_cache, training_parts
 
-    sizes = {arm.recipe.data.stored_size for arm in prepared.plan.layout.arms} - {0}
-    if not sizes:
-        return
     source = open_source(
         prepared.spec, skip_corrupt=prepared.request.skip_corrupt, memory=ledger.cache
     )
+    for data in {arm.recipe.data for arm in prepared.plan.layout.arms}:
+        training_parts(source.train, data, prepared.plan.seeds[0])
+    sizes = {arm.recipe.data.stored_size for arm in prepared.plan.layout.arms}
+    if 0 in sizes:
+        check_decodable(source, ledger.cache, progress)
+    sizes.discard(0)
     wrong = []  # of both parts, told together
     for part, items in (("train", source.train), ("validation", source.validation)):
         try:
@@ -209,6 +212,7 @@ def make_jobs(
             cache=ledger.cache,
             device=options.device,
             skip_corrupt=prepared.request.skip_corrupt,
+            data_fingerprint=plan.data_fingerprint,
             keep=options.keep or (_own_weights(arm.recipe) if run.arm in plan.ends else "none"),
             checkpoint_seconds=options.checkpoint_seconds,
             tracking=_tracking(plan, run, ledger, options) if options.track == "wandb" else None,

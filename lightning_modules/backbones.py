@@ -17,7 +17,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from lightning_modules.initialization import named_initialization
-from recipes import Fact, Facts, Model, RecipeError, peak
+from recipes import Fact, Facts, Model, RecipeError, at, peak
 
 _SQUEEZE_EXCITE = ("SEModule", "SqueezeExcite", "SqueezeExcitation", "SEWithNorm")
 _PATHS = ("drop_path", "drop_path1", "drop_path2")
@@ -32,8 +32,8 @@ def build(model: Model, *, classes: int = 1000, seed: int = 0) -> nn.Module:
     """Return the network of a recipe, for float images (N, 3, H, W) to logits (N, classes).
 
     Parameters are drawn from one stream per parameter name, so that networks which share a
-    parameter's name, shape and initialiser share its first value. Drop-path and dropout are built
-    at 0 and moved by `set_drop_path` and `set_dropout`.
+    parameter's name, shape and initialiser share its first value. Drop-path and dropout stand at
+    their values at the start of training; `set_drop_path` and `set_dropout` move them.
 
     Raises:
         RecipeError: the model is unknown, or cannot take what the recipe asks of it.
@@ -44,10 +44,13 @@ def build(model: Model, *, classes: int = 1000, seed: int = 0) -> nn.Module:
     if model.bn_momentum is not None:
         for module in _batch_norms(network):
             module.momentum = model.bn_momentum
+    for part in network.modules():
+        if isinstance(part, DropPath):  # of the backbone's own: the recipe alone decides
+            part.drop_prob = 0.0
     if peak(model.drop_path) > 0:
         _add_drop_path(network, model)
-    set_drop_path(network, 0.0)
-    set_dropout(network, 0.0)
+    set_drop_path(network, at(model.drop_path, 0.0))
+    set_dropout(network, at(model.dropout, 0.0))
     return network
 
 
@@ -86,6 +89,7 @@ def describe(backbone: str) -> Model:
             for path, status, reason in rows
             if status != "can"
         ),
+        fixed_size=_has_fixed_size(network, int(size)),
     )
     return Model(backbone=backbone, facts=facts)
 
@@ -93,8 +97,9 @@ def describe(backbone: str) -> Model:
 def set_drop_path(network: nn.Module, rate: float) -> None:
     """Set stochastic depth to `rate` at the last block, the others by the recipe's rule."""
     for module in network.modules():
-        if isinstance(module, DropPath):  # without a share: the backbone's own, switched off
-            module.drop_prob = rate * float(getattr(module, "share", 0.0))
+        share: Any = getattr(module, "share", None)
+        if isinstance(module, DropPath) and share is not None:  # others are a hook's
+            module.drop_prob = rate * share
 
 
 def set_dropout(network: nn.Module, rate: float) -> None:
@@ -286,6 +291,16 @@ def _resnet_d_fact(network: Any, family: str) -> tuple[str, str]:
     if deep and strided and pooled:
         return "present", "its stem, pool and shortcuts are ResNet-D's already"
     return "can", ""
+
+
+def _has_fixed_size(network: nn.Module, size: int) -> bool:
+    """Return whether the network refuses images of half its side, as most transformers do."""
+    try:
+        with torch.device("meta"), torch.no_grad():
+            network.eval()(torch.empty(1, 3, size // 2, size // 2))
+    except (AssertionError, RuntimeError, ValueError):
+        return True
+    return False
 
 
 def _drop_path_fact(network: nn.Module, family: str) -> tuple[str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -89,7 +90,9 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one augmented batch."""
-        torch.manual_seed(stream_seed(self.seed, "forward", self.global_step))
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        names = (self.global_step, part) if part else (self.global_step,)
+        torch.manual_seed(stream_seed(self.seed, "forward", *names))
         logits = self(batch.images)
         loss = self.loss(logits, batch.targets)
         total = loss.detach()
@@ -97,8 +100,18 @@ class Classifier(pl.LightningModule):
         return loss
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the recipe's training loss; targets are class indices or probabilities."""
+        """Return the recipe's training loss; targets are class indices or probabilities.
+
+        A loss hook takes the place of cross-entropy, not of label smoothing: where that is on, it
+        is given smoothed probabilities.
+        """
         for hook in self._loss_hooks:
+            if self.label_smoothing > 0:
+                if targets.ndim == 1:
+                    targets = one_hot(targets, logits.shape[1]).to(logits.dtype)
+                targets = torch.lerp(
+                    targets, torch.full_like(targets, 1 / logits.shape[1]), self.label_smoothing
+                )
             return hook(logits, targets)
         return cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
@@ -128,7 +141,7 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin the metrics anew."""
-        if self.averaged is None and self._saved_average is not None:  # a checkpoint is validated
+        if self._saved_average is not None:  # a checkpoint is evaluated, perhaps not the last state
             self.averaged = Averaged(self.network, raw_momenta=self._raw_momenta)
             self._take_saved_average()
         self._metrics = torch.nn.ModuleDict()
@@ -180,6 +193,11 @@ class Classifier(pl.LightningModule):
         optimizer = make_optimizer(self.network, self.recipe)
         for hook in hooks_of(self.recipe, "optimizer"):
             optimizer = hook(optimizer)
+        if math.isinf(self.trainer.estimated_stepping_batches):
+            raise RecipeError(
+                "a recipe has an end: give the Trainer max_epochs or max_steps, as"
+                f" max_epochs={self.recipe.optim.epochs}"
+            )
         steps = int(self.trainer.estimated_stepping_batches)
         accumulated = self.trainer.accumulate_grad_batches
         per_epoch = max(-(-int(self.trainer.num_training_batches) // accumulated), 1)
@@ -200,8 +218,14 @@ class Classifier(pl.LightningModule):
     ) -> None:
         """Clip by the recipe; a Trainer's own clipping is used only where the recipe has none."""
         if self.recipe.optim.grad_clip > 0:
-            # Not self.clip_gradients, which raises where the Trainer has another value.
-            self.trainer.precision_plugin.clip_gradients(optimizer, self.recipe.optim.grad_clip)
+            # Not self.clip_gradients, which raises where the Trainer has another value, nor the
+            # precision plugin's, which refuses fused optimisers under bf16 too.
+            if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+                raise RecipeError(
+                    "optim.grad_clip needs a Trainer without a gradient scaler: use precision 32 or"
+                    " bf16"
+                )
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optim.grad_clip)
         elif gradient_clip_val:
             self.clip_gradients(
                 optimizer,

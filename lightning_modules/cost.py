@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -27,8 +28,11 @@ def count(model: Model, classes: int, resolution: int) -> tuple[int, int]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin measuring anew."""
+    """Begin measuring anew, without what an earlier run in this process left to be collected."""
+    gc.collect()
     if device.type == "cuda":
+        torch.cuda.init()  # the reset does not initialise by itself
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return
     clear = Path("/proc/self/clear_refs")

@@ -36,6 +36,7 @@ class Execution:
     threads: int | None = None  # torch's threads on a CPU; None leaves them as they are
     evaluations: int = 5  # points of the minival curve, at most one per epoch
     skip_corrupt: bool = False
+    data_fingerprint: str | None = None  # that the data must have; None: as they are
     keep: str = "none"  # weights to keep: none, last or ema
     checkpoint_seconds: float | None = 60.0  # least time between checkpoints; None: no checkpoint
     tracking: Tracking | None = None

@@ -40,8 +40,7 @@ from lightning_modules.data import (
     open_cache,
     open_source,
     read_crop,
-    split_train,
-    train_subset,
+    training_parts,
 )
 from lightning_modules.streams import draws, permutation, stream_seed
 from recipes import Recipe, at
@@ -96,6 +95,7 @@ class ImageData(pl.LightningDataModule):
         cache: folder of decoded images; None takes a temporary one.
         threads: that decode.
         skip_corrupt: leave out images that cannot be decoded.
+        expected: fingerprint that the data must have; None takes them as they are.
 
     Raises:
         DataError: what is wrong with the data set, when it is opened.
@@ -110,11 +110,13 @@ class ImageData(pl.LightningDataModule):
         cache: Path | None = None,
         threads: int = 1,
         skip_corrupt: bool = False,
+        expected: str | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.seed = recipe, seed
         self._spec = DataSpec(recipe.data.dataset, folder)
         self._cache, self._threads, self._skip_corrupt = cache, threads, skip_corrupt
+        self._expected = expected
         self._parts: dict[str, _Part] = {}
         self._batch_hooks = hooks_of(recipe, "batch")
         self.classes = 0
@@ -145,11 +147,17 @@ class ImageData(pl.LightningDataModule):
         data = self.recipe.data
         source = open_source(self._spec, skip_corrupt=self._skip_corrupt, memory=cache)
         self.classes = len(source.classes)
-        train, minival = split_train(source.train.names, source.train.labels, data.minival_fraction)
-        train = train_subset(source.train.labels, train, data.train_fraction, self.seed)
+        train, minival = training_parts(source.train, data, self.seed)
         stored: dict[str, np.ndarray | None] = {"train": None, "validation": None}
-        if data.stored_size:
+        fingerprint = ""
+        if data.stored_size or self._expected is not None:
             fingerprint = data_fingerprint(source, cache)
+        if self._expected not in (None, fingerprint):
+            raise DataError(
+                f"the data in {self._spec.text} are not those of the plan any more: files were"
+                " added, removed or changed. Put them back, or plan a new study."
+            )
+        if data.stored_size:
             for name, items in (("train", source.train), ("validation", source.validation)):
                 key = cache_key(fingerprint, name, data.stored_size)
                 stored[name] = open_cache(
@@ -161,11 +169,6 @@ class ImageData(pl.LightningDataModule):
             "minival": _Part(source.train, minival, stored["train"]),
             "validation": _Part(source.validation, everything, stored["validation"]),
         }
-        if self.steps_per_epoch < 1:
-            raise DataError(
-                f"{len(train)} training images do not fill one batch of {data.batch_size}: set"
-                " data.batch_size lower or data.train_fraction higher"
-            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -177,7 +180,14 @@ class ImageData(pl.LightningDataModule):
         return len(self._parts[part])
 
     def train_dataloader(self) -> Any:
-        """Return the batches of an epoch, in an order of its own."""
+        """Return the batches of an epoch, in an order of its own.
+
+        Raises:
+            DataError: the Trainer has several devices, which would all be given the same batches.
+        """
+        world = self.trainer.world_size if self.trainer is not None else 1
+        if world > 1:
+            raise DataError(f"ImageData feeds one device, and this Trainer has {world}")
         return _Loader(self, "train")
 
     def val_dataloader(self) -> Any:

@@ -44,17 +44,21 @@ _WITH_THE_BATCH = ("augment.randaug_magnitude",)
 
 
 class Knobs(pl.Callback):
-    """Sets every knob when training starts, and the scheduled ones before every step."""
+    """Moves the scheduled knobs before every step.
+
+    Plain numbers stand where the network, the optimiser and the data were made; setting them again
+    would undo what a user's hook has done since.
+    """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set every knob to its value at the present progress."""
-        self._turn(trainer, pl_module, tuple(KNOBS), scheduled_only=False)
+        """Move the scheduled knobs to the present progress: a resumed run does not begin at 0."""
+        self._turn(trainer, pl_module, tuple(KNOBS))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Move the scheduled knobs."""
-        self._turn(trainer, pl_module, tuple(KNOBS), scheduled_only=True)
+        self._turn(trainer, pl_module, tuple(KNOBS))
 
     def on_train_batch_end(
         self,
@@ -65,19 +69,14 @@ class Knobs(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Move what the next batch is made with."""
-        self._turn(trainer, pl_module, _WITH_THE_BATCH, scheduled_only=True)
+        self._turn(trainer, pl_module, _WITH_THE_BATCH)
 
     def _turn(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        paths: tuple[str, ...],
-        *,
-        scheduled_only: bool,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, paths: tuple[str, ...]
     ) -> None:
         module: Classifier = pl_module  # type: ignore[assignment]
         progress = min(trainer.global_step / max(trainer.estimated_stepping_batches, 1), 1.0)
         for path in paths:
             scalar = value_at(module.recipe, path)
-            if isinstance(scalar, Schedule) or not scheduled_only:
+            if isinstance(scalar, Schedule):
                 KNOBS[path](trainer, module, at(scalar, progress))

@@ -30,13 +30,30 @@ class DivergenceStop(pl.Callback):
 
 
 class Curves(pl.Callback):
-    """Append one line per epoch to `metrics.jsonl`, and time the epochs."""
+    """Append one line per epoch to `metrics.jsonl`, and time the epochs, earlier calls' too.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `whole_seconds` are those since the run began, without the time in which it lay interrupted.
+    """
+
+    def __init__(self, path: Path, began: float) -> None:
+        self._path, self._call_began = path, began
         self._began = 0.0
         self._resumed = self._validated = False
-        self.seconds, self.steps = 0.0, 0
+        self.seconds, self.steps, self._earlier = 0.0, 0, 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """Return the seconds of this call and of those before it, up to their checkpoints."""
+        return self._earlier + time.perf_counter() - self._call_began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the times so far, for a checkpoint."""
+        return {"seconds": self.seconds, "steps": self.steps, "whole": self.whole_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the times of a checkpoint."""
+        self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
+        self._earlier = state_dict["whole"]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; forget what an interrupted call wrote of this epoch and later ones."""

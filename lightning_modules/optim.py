@@ -9,6 +9,7 @@ from torch import nn
 from lightning_modules.schedules import peak_lr
 from recipes import Recipe, at, peak
 
+_TINY = 1e-12  # a momentum that changes nothing in float32
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
@@ -65,7 +66,11 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if optim.optimizer == "adamw":
         betas = (momentum, optim.second_moment)
         return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=optim.epsilon, fused=True)
-    return RMSpropTF(groups, lr=lr, alpha=optim.second_moment, momentum=momentum, eps=optim.epsilon)
+    for group in groups:
+        group["keeps_momentum"] = peak(optim.momentum) > 0
+    rmsprop = RMSpropTF(groups, lr=lr, alpha=optim.second_moment, eps=optim.epsilon)
+    set_momentum(rmsprop, momentum)
+    return rmsprop
 
 
 def set_weight_decay(optimizer: torch.optim.Optimizer, value: float) -> None:
@@ -76,9 +81,13 @@ def set_weight_decay(optimizer: torch.optim.Optimizer, value: float) -> None:
 
 
 def set_momentum(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Set the momentum, or AdamW's first beta."""
+    """Set the momentum, or AdamW's first beta; groups of a user's own are left alone."""
     for group in optimizer.param_groups:
-        if "betas" in group:
+        if "decays" not in group:  # a user's own
+            continue
+        if group.get("keeps_momentum"):  # RMSpropTF makes its buffers in the first step or never
+            group["momentum"] = max(value, _TINY)
+        elif "betas" in group:
             group["betas"] = (value, group["betas"][1])
         else:
             group["momentum"] = value

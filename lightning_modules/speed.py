@@ -33,6 +33,7 @@ def seconds_per_run(recipe: Recipe, execution: Execution) -> float:
         cache=execution.cache,
         threads=execution.threads or os.cpu_count() or 1,
         skip_corrupt=execution.skip_corrupt,
+        expected=execution.data_fingerprint,
     )
     data.setup()
     module = Classifier(recipe, classes=data.classes).to(device).train()

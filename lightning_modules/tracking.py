@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_modules.execution import Tracking
@@ -28,7 +29,7 @@ def open_logger(tracking: Tracking | None) -> Any:
 
     project = tracking.project or os.environ.get("WANDB_PROJECT")
     mode = os.environ.get("WANDB_MODE") or ("online" if project else "offline")
-    logger = WandbLogger(
+    return WandbLogger(
         project=project or "ablate",
         entity=tracking.entity,
         name=tracking.name,
@@ -42,12 +43,21 @@ def open_logger(tracking: Tracking | None) -> Any:
         mode=mode,
         settings=wandb.Settings(console="off", x_disable_stats=True),
     )
-    return logger
 
 
 @contextlib.contextmanager
-def closed_logger(logger: Any) -> Iterator[Any]:
-    """Give the logger to a block and finish its W&B run when the block ends, failed or not."""
+def tracked(tracking: Tracking | None) -> Iterator[Any]:
+    """Give a logger to a block and finish its W&B run when the block ends, failed or not.
+
+    Tracking never fails a run: what goes wrong with it is printed (into the run's log), and the
+    run goes on without.
+    """
+    logger: Any = None
+    with _told("opening"):
+        made = open_logger(tracking)
+        if made is not None:
+            _ = made.experiment  # the client starts now, or fails before there is a training
+            logger = made
     failed = True
     try:
         yield logger
@@ -56,4 +66,37 @@ def closed_logger(logger: Any) -> Iterator[Any]:
         if logger is not None:
             import wandb
 
-            wandb.finish(exit_code=int(failed))
+            with _told("closing"):
+                wandb.finish(exit_code=int(failed))
+
+
+def record_result(logger: Any, numbers: Mapping[str, Any]) -> None:
+    """Write the final numbers that there are into the summary, as `result/<name>`."""
+    known = {f"result/{name}": value for name, value in numbers.items() if value is not None}
+    with _told("writing the result"):
+        logger.experiment.summary.update(known)
+
+
+def can_track(project: str | None) -> bool:
+    """Return whether runs stay offline, or the client has a key for its server.
+
+    Loads wandb (a second) only where the environment does not answer. Asks no server.
+    """
+    online = project or os.environ.get("WANDB_PROJECT") or "WANDB_MODE" in os.environ
+    if not online or os.environ.get("WANDB_MODE", "online") != "online":
+        return True
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb.login(prompt=False, verify=False)
+
+
+@contextlib.contextmanager
+def _told(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        print(f"tracking: {doing} failed; the run goes on without it", flush=True)
+        print(traceback.format_exc(), flush=True)

@@ -25,7 +25,7 @@ from lightning_modules.execution import Execution, Result
 from lightning_modules.files import write_aside, write_json
 from lightning_modules.image_data import ImageData
 from lightning_modules.observers import Checkpoints, Curves, Diverged, DivergenceStop, Heartbeat
-from lightning_modules.tracking import closed_logger, open_logger
+from lightning_modules.tracking import record_result, tracked
 from recipes import Recipe
 
 _LAST = "checkpoint/last.ckpt"
@@ -58,11 +58,12 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         cache=execution.cache,
         threads=execution.threads or os.cpu_count() or 1,
         skip_corrupt=execution.skip_corrupt,
+        expected=execution.data_fingerprint,
     )
     data.setup()
     module = Classifier(recipe, classes=data.classes, seed=seed)
-    curves = Curves(folder / "metrics.jsonl")
-    with _quiet(), closed_logger(open_logger(execution.tracking)) as logger:
+    curves = Curves(folder / "metrics.jsonl", began)
+    with _quiet(), tracked(execution.tracking) as logger:
         trainer = _trainer(recipe, execution, device, folder, curves, data, logger)
         resume = folder / _LAST
         status, message = "finished", ""
@@ -94,7 +95,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
             evaluated_images=data.size(recipe.evaluate.split),
             epochs=recipe.optim.epochs,
             steps=trainer.global_step,
-            seconds=time.perf_counter() - began,
+            seconds=curves.whole_seconds,
             train_seconds=curves.seconds,
             train_images_per_second=steps * recipe.data.batch_size / max(curves.seconds, 1e-9),
             peak_memory_bytes=cost.peak_memory(device),
@@ -103,8 +104,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         )
         if logger is not None:
-            final = {name: value for name, value in vars(result).items() if value is not None}
-            logger.experiment.summary.update({f"result/{name}": v for name, v in final.items()})
+            record_result(logger, vars(result))
     resume.unlink(missing_ok=True)
     return result
 

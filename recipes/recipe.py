@@ -38,6 +38,7 @@ class Facts:
     stages: int  # stages of residual blocks; 0: the blocks stand in no stages
     batch_norm: bool
     leaves: tuple[Fact, ...] = ()
+    fixed_size: bool = False  # takes images of `input_size` only
 
     def of(self, path: str) -> Fact:
         """Return the fact about a leaf; a leaf without one can be moved on every backbone."""

@@ -218,6 +218,18 @@ def _contradictions(recipe: Recipe) -> list[str]:
             assert leaf.switch is not None
             on = show(value_at(recipe, leaf.switch.path))
             found.append(f"{leaf.switch.path} = {on} needs {path}: {example}")
+    augment, data = recipe.augment, recipe.data
+    wraps = augment.randaug_layers > 0 and augment.randaug_solarize_wrap
+    if wraps and augment.randaug_space not in ("", "resnet_rs"):
+        found.append(
+            "augment.randaug_solarize_wrap = true is the resnet_rs space's; in"
+            f" {augment.randaug_space} it must be false"
+        )
+    if data.crop == "shift" and data.crop_padding >= data.resolution:
+        found.append(
+            f"data.crop_padding = {data.crop_padding} must be below"
+            f" data.resolution = {data.resolution}"
+        )
     if recipe.evaluate.weights == "ema" and not peak(optim.ema_decay) > 0:
         found.append("evaluate.weights = ema needs optim.ema_decay above 0")
     if recipe.evaluate.split == "minival" and not recipe.data.minival_fraction > 0:

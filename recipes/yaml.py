@@ -177,6 +177,7 @@ def read_facts(tree: Any, source: str) -> Facts:
             input_size=int(tree["input_size"]),
             stages=int(tree["stages"]),
             batch_norm=bool(tree["batch_norm"]),
+            fixed_size=bool(tree.get("fixed_size", False)),
             leaves=tuple(
                 Fact(path=path, status=row["status"], reason=row.get("reason", ""))
                 for path, row in rows.items()
@@ -195,6 +196,7 @@ def plain_facts(facts: Facts) -> dict[str, Any]:
         "input_size": facts.input_size,
         "stages": facts.stages,
         "batch_norm": facts.batch_norm,
+        **({"fixed_size": True} if facts.fixed_size else {}),
         "leaves": {
             fact.path: {"status": fact.status} | ({"reason": fact.reason} if fact.reason else {})
             for fact in facts.leaves

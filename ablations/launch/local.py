@@ -7,6 +7,7 @@ run recorded as failed.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -21,7 +22,9 @@ from ablations.errors import RequestError
 from ablations.launch.job import Job, Measure, Stopped, estimate, perform
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
+from lightning_modules.data.errors import DataError
 from lightning_modules.execution import Progress
+from recipes import RecipeError
 
 _PRELOAD = ["lightning_modules.training", "lightning_modules.speed", "ablations.launch.job"]
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
@@ -189,6 +192,7 @@ def _work(connection: Connection, device: str, threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, _stop)
+    gc.freeze()  # what was imported stays: collecting between runs need not look at it
     _send(connection, ("ready", None))
 
     def tell(progress: Progress) -> None:
@@ -213,6 +217,8 @@ def _work(connection: Connection, device: str, threads: int) -> None:
 def _measured(measure: Measure) -> tuple[str, float | None, str]:
     try:
         return "finished", estimate(measure), ""
+    except (RecipeError, DataError) as error:
+        return "failed", None, str(error)
     except Exception as error:
         return "failed", None, f"{type(error).__name__}: {error}"
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from lightning_modules.data.errors import CorruptImageError
+from lightning_modules.data.errors import CorruptImageError, corrupt_images
 from lightning_modules.data.fingerprint import files_fingerprint
 from lightning_modules.data.items import FileItems, Items, Source
 from lightning_modules.data.memory import recall, remember, stat_files
@@ -15,8 +17,43 @@ def find_corrupt(items: Items) -> tuple[str, ...]:
     """Decode every image file and return the names of those that fail."""
     if not isinstance(items, FileItems):
         return ()
-    fine = ordered_map(lambda i: _is_fine(items, i), len(items), available_cores())
-    return tuple(name for name, good in zip(items.names, fine, strict=True) if not good)
+    faults = ordered_map(partial(_fault, items), len(items), available_cores())
+    return tuple(name for name, fault in zip(items.names, faults, strict=True) if fault)
+
+
+def check_decodable(
+    source: Source, memory: Path | None, progress: Callable[[int, int], None]
+) -> None:
+    """Decode every image file once, where that is not remembered, and name those that fail.
+
+    For sets that are never decoded as a whole: a corrupt image is told before the training, not
+    in the middle of it.
+
+    Raises:
+        DataError: names the corrupt images.
+    """
+    checked = {"checked": [*source.skipped]}
+    known: Mapping[str, object] = {}
+    stats = None
+    if source.files and memory is not None:
+        stats = stat_files(source.folder, source.files)
+        known = recall(memory, source.name, stats)
+    if known.get("checked") == checked["checked"]:
+        return
+    total = len(source.train) + len(source.validation)
+    wrong: list[CorruptImageError] = []
+    done = 0
+    for items in (source.train, source.validation):
+        for error in ordered_map(partial(_fault, items), len(items), available_cores()):
+            wrong += [error] if error is not None else []
+            done += 1
+            if done % 64 == 0:
+                progress(done, total)
+    if wrong:
+        raise corrupt_images(wrong, total)
+    if stats is not None and memory is not None:
+        files_fingerprint(source.name, stats, memory)  # remembered first, so a record is whole
+        remember(memory, source.name, stats, checked)
 
 
 def leave_out_corrupt(source: Source, memory: Path | None) -> Source:
@@ -40,9 +77,9 @@ def _corrupt_names(source: Source) -> list[str]:
     return [*find_corrupt(source.train), *find_corrupt(source.validation)]
 
 
-def _is_fine(items: FileItems, i: int) -> bool:
+def _fault(items: Items, i: int) -> CorruptImageError | None:
     try:
         items.read(i)
-    except CorruptImageError:
-        return False
-    return True
+    except CorruptImageError as error:
+        return error
+    return None

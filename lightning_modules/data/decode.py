@@ -89,7 +89,13 @@ def _decode_with_pil(data: bytes, name: str) -> Pixels:
 
 
 def _rgb(image: Image) -> Image:
+    from PIL import Image as PIL_Image
+
     if image.mode == "P":  # PIL warns about transparency that a conversion to RGB drops anyway
         image.load()
         image.info.pop("transparency", None)
+    if image.mode.startswith("I;16"):  # PIL's own conversion cuts at 255: all but white
+        image = PIL_Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}) have no agreed range; store 8 bits")
     return image.convert("RGB")

@@ -54,7 +54,11 @@ def open_imagenet(spec: DataSpec) -> Source:
         if name.startswith(f"{validation}/")
         and os.path.splitext(name)[1].lower() in folders.IMAGE_SUFFIXES
     )
-    wnids = _flat_wnids(_label_files(spec, root, validation), classes)
+    lists = _label_files(spec, root, validation)
+    try:
+        wnids = _flat_wnids(lists, classes)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{lists[0]} is not a list of labels as text: {error}.") from None
     return Source(
         name=spec.name,
         classes=classes,

@@ -15,7 +15,9 @@ _CHUNK = 64  # calls per task: a task costs about as much as decoding one 32 x 3
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # not on a Mac
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def ordered_map(function: Callable[[int], T], count: int, threads: int) -> Iterator[T]:

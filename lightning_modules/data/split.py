@@ -12,7 +12,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_modules.data.errors import DataError
-from lightning_modules.data.items import Index, Labels
+from lightning_modules.data.items import Index, Items, Labels
+from recipes import Data
+
+
+def training_parts(train: Items, data: Data, seed: int) -> tuple[Index, Index]:
+    """Return the positions of the images a run trains on, and of minival, each sorted.
+
+    Raises `DataError` where a class is left without an image, or less than a batch remains; both
+    are the same for every seed.
+    """
+    rest, minival = split_train(train.names, train.labels, data.minival_fraction)
+    kept = train_subset(train.labels, rest, data.train_fraction, seed)
+    if len(kept) < data.batch_size:
+        raise DataError(
+            f"{len(kept)} training images do not fill one batch of {data.batch_size}: set"
+            " data.batch_size lower or data.train_fraction higher"
+        )
+    return kept, minival
 
 
 def split_train(

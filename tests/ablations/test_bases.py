@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import ablations.bases  # the submodule first: `from ablations import resolve` stays the function
 from ablations import resolve
 from ablations.bases import apply_settings, fit_to_data, fit_to_hardware, with_facts
 from lightning_modules.data import DataFacts
@@ -31,10 +30,6 @@ def of(name: str) -> DataFacts:
     return DataFacts(
         name=name, classes=10, train=1, validation=1, native_size=(8, 8), fingerprint="0" * 64
     )
-
-
-def test_resolve_is_the_function_whatever_was_imported_before() -> None:
-    assert callable(resolve)
 
 
 @pytest.mark.parametrize("name", ["tiny", "resnet50", "resnet200", "efficientnet_b0"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_modules import Tracking, fit
-from lightning_modules.tracking import closed_logger, open_logger
+from lightning_modules.tracking import can_track, open_logger, tracked
 from recipes import edit, leaves
 
 
@@ -50,8 +50,8 @@ def records(rows: list[dict], kind: str) -> list[dict]:
 def test_a_run_is_written_offline_whole_and_closed(tiny, on_cpu, tmp_path, tracking):
     recipe = edit(tiny, {"optim.epochs": 2, "loss.label_smoothing": 0.1})
     config = {name: str(value) for name, value in leaves(recipe).items()} | {"seed": 0}
-    tracked = replace(on_cpu, tracking=replace(tracking, config=config))
-    result = fit(recipe, 0, tracked, tmp_path / "run")
+    execution = replace(on_cpu, tracking=replace(tracking, config=config))
+    result = fit(recipe, 0, execution, tmp_path / "run")
     import wandb
 
     assert wandb.run is None  # closed: the next run of this process opens its own
@@ -89,7 +89,7 @@ def test_tracking_changes_no_result(tiny, on_cpu, tmp_path, tracking):
 def test_a_run_that_breaks_is_closed_too(tracking):
     import wandb
 
-    with pytest.raises(ZeroDivisionError), closed_logger(open_logger(tracking)) as logger:
+    with pytest.raises(ZeroDivisionError), tracked(tracking) as logger:
         assert logger.experiment is wandb.run
         raise ZeroDivisionError
     assert wandb.run is None
@@ -124,5 +124,32 @@ def test_no_tracking_is_no_logger(monkeypatch, tracking):
     assert open_logger(None) is None
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert open_logger(tracking) is None
-    with closed_logger(None) as logger:
+    with tracked(None) as logger:
         assert logger is None
+
+
+def test_tracking_that_cannot_start_leaves_the_result_as_it_is(tiny, on_cpu, tmp_path, tracking):
+    (tmp_path / "file").write_text("in the way")
+    broken = replace(tracking, folder=tmp_path / "file" / "wandb-home")
+    result = fit(tiny, 0, replace(on_cpu, tracking=broken), tmp_path / "run")
+    assert result.status == "finished"
+    assert result.top1 == fit(tiny, 0, on_cpu, tmp_path / "plain").top1
+
+
+@pytest.mark.parametrize(
+    ("environment", "project", "able"),
+    [
+        ({}, None, True),
+        ({}, "mine", False),
+        ({"WANDB_PROJECT": "theirs"}, None, False),
+        ({"WANDB_MODE": "online"}, None, False),
+        ({"WANDB_MODE": "offline"}, "mine", True),
+        ({"WANDB_API_KEY": "local-" + "a" * 40}, "mine", True),
+    ],
+)
+def test_a_project_needs_a_key(monkeypatch, tmp_path, environment, project, able):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert can_track(project) is able
