@@ -9,7 +9,7 @@ from pathlib import Path
 from ablations.ledger import Ledger
 from ablations.request import Request
 from ablations.runner import carry_out
-from ablations.study import Options, Prepared, Study, open_or_freeze, plan_study
+from ablations.study import Options, Prepared, Study, check_same, plan_study
 
 
 def plan(
@@ -58,7 +58,7 @@ def run(
     )
     ledger = Ledger(Path(home))
     ledger.check_writable()
-    open_or_freeze(prepared, ledger)
+    check_same(prepared, ledger)
     carry_out(
         prepared,
         ledger,

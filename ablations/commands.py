@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, train what is missing and print the answer."""
     if arguments.dry_run:
         return plan(arguments)
-    from ablations.study import open_or_freeze, plan_study
+    from ablations.study import check_same, plan_study
 
     _check_execution(arguments)
     _check_format(arguments.format)
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     ledger = Ledger(_home(arguments))
     ledger.check_writable()
     prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
-    open_or_freeze(prepared, ledger)
+    check_same(prepared, ledger)
     return _carry_out(arguments, prepared, ledger)
 
 
@@ -104,14 +104,14 @@ def extend(arguments: argparse.Namespace) -> int:
     _check_rope(arguments.rope)
     ledger = Ledger(_home(arguments))
     ledger.check_writable()
-    prepared, revision = extended(
+    prepared = extended(
         lambda request: plan_study(request, ledger.home, arguments.study, arguments.device),
         ledger,
         arguments.study,
         arguments.add,
         arguments.seeds,
     )
-    _say(f"study {arguments.study}: revision {revision}")
+    _say(f"study {arguments.study}: revision {prepared.revision}")
     return _carry_out(arguments, prepared, ledger)
 
 

@@ -12,7 +12,14 @@ from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, recall
 from ablations.plans import Arm, Plan, Run
 from ablations.progress import Board, duration
-from ablations.study import Options, Prepared, make_jobs, missing_runs, prepare_images
+from ablations.study import (
+    Options,
+    Prepared,
+    make_jobs,
+    missing_runs,
+    open_or_freeze,
+    prepare_images,
+)
 from lightning_modules.data import available_cores
 from lightning_modules.files import write_json
 from recipes import trajectory
@@ -52,15 +59,19 @@ def carry_out(
     say: Callable[[str], None],
     agree: Callable[[str], bool],
 ) -> int:
-    """Train what the ledger lacks and return how many runs were made.
+    """Freeze the plan, train what the ledger lacks and return how many runs were made.
+
+    What can be known to be wrong is told before the plan is frozen, so that nothing is left of it.
 
     Raises:
         KeyboardInterrupt: the user stopped; what had finished is kept.
-        RequestError: the user did not agree to a long plan.
+        RequestError: the user did not agree to a long plan, or its first steps fail.
+        DataError: the data cannot be split or decoded as the plan needs it.
     """
     plan = prepared.plan
     runs = missing_runs(plan, ledger, retry=options.retry)
     if not runs:
+        open_or_freeze(prepared, ledger)
         return 0
     from ablations.launch.local import LocalPool
     from lightning_modules.tracking import can_track
@@ -89,6 +100,7 @@ def carry_out(
             say(words)
             if total > ASK_ABOVE_SECONDS and not agree(words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
+        open_or_freeze(prepared, ledger)
         for run in runs:  # only now, so that nothing is lost by a refusal above
             if ledger.status(run.id) in TERMINAL - {"finished"}:
                 ledger.forget(run.id)

@@ -68,6 +68,7 @@ class Prepared:
     spec: DataSpec
     facts: DataFacts
     notes: tuple[str, ...]  # for the person who asked; on stderr
+    revision: int = 1  # of the study's plan
 
 
 def plan_study(
@@ -126,14 +127,26 @@ def plan_study(
 
 
 def open_or_freeze(prepared: Prepared, ledger: Ledger) -> None:
-    """Freeze the plan, or check that the study of this name was frozen from the same request.
+    """Freeze the plan where it is new; called once nothing but the training can go wrong.
+
+    Raises:
+        RequestError: as `check_same`.
+    """
+    plan, folder = prepared.plan, ledger.study_folder(prepared.plan.study)
+    if prepared.revision == 1:
+        check_same(prepared, ledger)
+    if not (folder / "plan.yaml").exists() or thaw(folder)[2] < prepared.revision:
+        freeze(plan, prepared.request, folder, prepared.revision)
+
+
+def check_same(prepared: Prepared, ledger: Ledger) -> None:
+    """Check that a study of this name, if there is one, was frozen from the same request.
 
     Raises:
         RequestError: it was another request, or the data have changed since.
     """
     folder = ledger.study_folder(prepared.plan.study)
     if not (folder / "plan.yaml").exists():
-        freeze(prepared.plan, prepared.request, folder)
         return
     frozen, request, revision = thaw(folder)
     for number in range(revision - 1, 0, -1):  # the command from before an extension goes on
@@ -242,8 +255,8 @@ def extend(
     study: str,
     add: str | None,
     seeds: int | None,
-) -> tuple[Prepared, int]:
-    """Freeze the next revision of a study: more components after its own, or more seeds.
+) -> Prepared:
+    """Return the next revision of a study: more components after its own, or more seeds.
 
     The same extension once more goes on with the revision that it made.
 
@@ -278,11 +291,7 @@ def extend(
     earlier = {_question(one) for one in frozen.layout.contrasts if one.label not in frozen.late}
     late = {one.label for one in prepared.plan.layout.contrasts if _question(one) not in earlier}
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
-    prepared = dataclasses.replace(prepared, plan=plan)
-    if again:
-        return prepared, revision
-    freeze(plan, wider, folder, revision + 1)
-    return prepared, revision + 1
+    return dataclasses.replace(prepared, plan=plan, revision=revision + (not again))
 
 
 class Study:

@@ -157,3 +157,15 @@ def test_a_cpu_and_a_choice_keep_the_precision() -> None:
     assert fit_to_hardware(base, (), "cpu") == (base, "")
     assert fit_to_hardware(base, ("optim.precision=32",), "auto") == (base, "")
     assert leaves(base)["optim.precision"] == "32"
+
+
+def test_a_backbone_of_one_input_size_keeps_it_on_small_images(tmp_path: Path) -> None:
+    fixed, free = (resolve(name, tmp_path) for name in ("vit_tiny_patch16_224", "test_resnet"))
+    assert fixed.model.facts is not None and fixed.model.facts.fixed_size
+    assert free.model.facts is not None and not free.model.facts.fixed_size
+    fitted, _ = fit_to_data(fixed, of("digits"))
+    assert fitted.data.resolution == fixed.model.facts.input_size == 224
+    assert fitted.augment.randaug_pixel_scale == 224 / 256
+    assert fit_to_data(free, of("digits"))[0].data.resolution == 16
+    remembered = resolve("vit_tiny_patch16_224", tmp_path).model.facts
+    assert remembered is not None and remembered.fixed_size

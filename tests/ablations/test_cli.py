@@ -93,6 +93,12 @@ BAD = [
     (f"{TINY} --device gpu", "--device 'gpu': choose auto, cpu, cuda"),
     (f"{TINY} --device cpu:1", "--device 'cpu:1': choose auto, cpu, cuda"),
     (f"{TINY} --device cuda:", "--device 'cuda:'"),
+    (f"{TINY} --set data.batch_size=5000", "do not fill one batch of 5000"),
+    (f"{TINY} --set data.train_fraction=0.0001", "no image of 10 of 10 classes"),
+    (
+        f"{TINY} --set data.crop=shift --set data.crop_padding=16",
+        "crop_padding = 16 must be below data.resolution = 16",
+    ),
     (f"{TINY} --keep best", "--keep: invalid choice: 'best'"),
     (f"{TINY} --track mlflow", "--track: invalid choice: 'mlflow'"),
     (f"{TINY} --rope -1", "--rope -1: give accuracy points above 0"),

@@ -127,7 +127,7 @@ def test_a_contrast_that_asks_something_else_in_a_wider_recipe_is_late(tmp_path:
     ledger = Ledger(tmp_path)
     made = plan("tiny", "ls,se", design="leave-one-out", home=tmp_path, study="mine")
     open_or_freeze(made, ledger)
-    wider, _ = extend(
+    wider = extend(
         lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", "do", None
     )
     assert wider.plan.late == {"+ls", "+se", "+do"}
@@ -359,3 +359,39 @@ def test_a_folder_of_the_users_home_may_be_named_by_a_tilde(
     prepared = plan_study(request, tmp_path / "home")
     jobs = make_jobs(prepared, prepared.plan.runs, Ledger(tmp_path / "home"), Options())
     assert jobs[0].execution.data_folder == tmp_path / "images"
+
+
+def test_a_study_whose_first_steps_fail_is_refused_and_leaves_nothing(
+    tmp_path: Path, call: Call
+) -> None:
+    # 16 pixels where the network was made for one size: known only once it is built and fed.
+    bad = (
+        "--base",
+        "vit_tiny_patch16_224",
+        "--add",
+        "ls",
+        "--set",
+        "data.resolution=16",
+        "--study",
+        "mine",
+    )
+    said = call(*bad, *QUICK, "--home", tmp_path / "home")
+    assert (said.code, said.out) == (2, "")
+    assert "the first steps of the arm 'base' failed, and nothing was trained" in said.err
+    assert not any((tmp_path / "home/runs").iterdir())
+    assert not any((tmp_path / "home/studies").iterdir())
+    said = call("status", "--home", tmp_path / "home")
+    assert "no study" in said.out
+
+
+def test_a_corrupt_image_of_a_streamed_set_is_told_before_training(
+    tmp_path: Path, call: Call
+) -> None:
+    folder = write_folders(tmp_path / "images")
+    (folder / "train/dark/0.jpg").write_bytes(b"no image")
+    words = ("--base", "tiny", "--add", "ls", "--data", f"imagefolder:{folder}")
+    said = call(*words, "--set", "data.stored_size=0", *QUICK, "--home", tmp_path / "home")
+    assert (said.code, said.out) == (2, "")
+    assert "1 of 32 images cannot be decoded" in said.err
+    assert "dark/0.jpg" in said.err
+    assert not any((tmp_path / "home/studies").iterdir())

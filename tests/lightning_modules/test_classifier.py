@@ -206,6 +206,7 @@ def test_dropout_and_drop_path_are_a_function_of_seed_and_step(tiny, cache):
 # A user's own code ------------------------------------------------------------------------------
 
 HOOKS = """
+    import timm
     import torch
     from torch import nn
 
@@ -241,6 +242,22 @@ HOOKS = """
         for group in optimizer.param_groups:
             group["lr"] *= factor
         return optimizer
+
+    def heavier(optimizer, momentum):
+        for group in optimizer.param_groups:
+            group["momentum"] = momentum
+        return optimizer
+
+    class Dropped(torch.nn.Module):
+        def __init__(self, inside):
+            super().__init__()
+            self.inside, self.drop = inside, timm.layers.DropPath(0.25)
+
+        def forward(self, images):
+            return self.drop(self.inside(images))
+
+    def dropped(network):
+        return Dropped(network)
 
     def plain(optimizer):
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
@@ -354,3 +371,55 @@ def test_the_average_follows_the_recipes_decay_with_and_without_warm_up(tiny, ca
         assert module.averaged is not None
         torch.testing.assert_close(module.averaged.state()["fc.weight"], wanted)
         assert recipes.at(recipe.optim.ema_decay, 0.0) == 0.7
+
+
+def test_what_a_hook_has_set_stands_through_training(tiny, cache, user_module):
+    mine = user_module("mine_standing", HOOKS)
+    recipe = edit(
+        tiny,
+        {
+            "optim.momentum": 0.9,
+            "model.drop_path": 0.1,
+            "model.drop_path_rule": "stage",
+            "custom.heavier": hook("optimizer", mine.heavier, momentum=0.5),
+            "custom.dropped": hook("model", mine.dropped),
+        },
+    )
+    module, trainer = Classifier(recipe), plain_trainer(max_epochs=1)
+    trainer.fit(module, ImageData(recipe, cache=cache))
+    assert {group["momentum"] for group in trainer.optimizers[0].param_groups} == {0.5}
+    assert module.network.drop.drop_prob == 0.25
+    assert module.network.inside.layer4[0].drop_path.drop_prob == pytest.approx(0.1)
+
+
+def test_a_loss_of_a_users_own_sees_smoothed_targets(tiny, user_module):
+    mine = user_module("mine_smoothed", HOOKS)
+    recipe = edit(tiny, {"loss.label_smoothing": 0.2, "custom.squared": hook("loss", mine.squared)})
+    logits, targets = torch.randn(4, 10), torch.tensor([0, 3, 3, 9])
+    wanted = torch.full((4, 10), 0.02)
+    wanted[torch.arange(4), targets] += 0.8
+    found = Classifier(recipe).loss(logits, targets)
+    torch.testing.assert_close(found, ((logits.softmax(1) - wanted) ** 2).sum(1).mean())
+
+
+def test_a_checkpoint_tested_after_training_is_the_checkpoints_own(tiny, cache, tmp_path):
+    recipe = edit(
+        tiny,
+        {"optim.ema_decay": 0.5, "model.bn_momentum": 1.0, "evaluate.weights": "ema"},
+    )
+    module, data = Classifier(recipe), ImageData(recipe, cache=cache)
+    first = plain_trainer(max_epochs=1)
+    first.fit(module, data)
+    [wanted] = first.test(module, data, verbose=False)
+    first.save_checkpoint(tmp_path / "first.ckpt")
+    trainer = plain_trainer(max_epochs=2)
+    trainer.fit(module, data)
+    [later] = trainer.test(module, data, verbose=False)
+    assert later != wanted
+    [found] = trainer.test(module, data, tmp_path / "first.ckpt", verbose=False, weights_only=True)
+    assert found == wanted
+
+
+def test_a_trainer_without_an_end_is_told(tiny, cache):
+    with pytest.raises(RecipeError, match="a recipe has an end: give the Trainer max_epochs"):
+        plain_trainer(max_epochs=-1).fit(Classifier(tiny), ImageData(tiny, cache=cache))

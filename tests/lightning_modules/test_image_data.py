@@ -285,3 +285,16 @@ def test_a_temporary_cache_goes_with_its_data(tiny):
     del data
     gc.collect()
     assert not place.exists()
+
+
+def test_several_devices_are_refused_not_given_the_same_batches(tiny, cache):
+    data = ImageData(tiny, cache=cache)
+    data.setup()
+    data.trainer = type("Trainer", (), {"world_size": 2})()
+    with pytest.raises(DataError, match="feeds one device, and this Trainer has 2"):
+        data.train_dataloader()
+
+
+def test_data_that_are_not_those_of_the_plan_are_refused(tiny, cache):
+    with pytest.raises(DataError, match="not those of the plan any more"):
+        ImageData(tiny, cache=cache, expected="0" * 64).setup()

@@ -155,3 +155,21 @@ def test_adamws_first_beta_is_its_momentum():
     optimizer = make_optimizer(Weights(), what)
     set_momentum(optimizer, 0.6)
     assert [group["betas"] for group in optimizer.param_groups] == [(0.6, 0.99)]
+
+
+def test_rmsprops_momentum_may_start_at_nought():
+    common = {"optimizer": "rmsprop_tf", "second_moment": 0.9, "epsilon": 1e-3}
+    moving, still = Weights(), Weights()
+    ours = make_optimizer(moving, recipe(momentum=linear(0.0, 0.9), **common))
+    theirs = make_optimizer(still, recipe(momentum=0.0, **common))
+    for momentum in (0.0, 0.0, 0.5):
+        set_momentum(ours, momentum)
+        if momentum == 0.0:
+            for network, optimizer in ((moving, ours), (still, theirs)):
+                network.weight.grad = GRADIENTS[0].clone()
+                optimizer.step()
+            torch.testing.assert_close(moving.weight, still.weight)
+    velocity = ours.state[moving.weight]["momentum_buffer"].clone()
+    before, moving.weight.grad = moving.weight.detach().clone(), torch.zeros_like(moving.weight)
+    ours.step()
+    torch.testing.assert_close(before - moving.weight.detach(), 0.5 * velocity)

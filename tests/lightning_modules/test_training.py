@@ -192,7 +192,12 @@ def test_an_interrupted_run_goes_on_to_the_same_result_bit_for_bit(
     assert not (tmp_path / "broken/predictions.npz").exists()
     flag.unlink()
     mine.seen.clear()
+    last = tmp_path / "broken/checkpoint/last.ckpt"
+    saved = torch.load(last, weights_only=True)["callbacks"]["Curves"] if at > 3 else None
     found = fit(recipe, 0, execution, tmp_path / "broken")
+    if saved is not None:  # the costs are the whole run's
+        assert saved["seconds"] > 0 and found.seconds > saved["whole"]
+        assert found.train_seconds > saved["seconds"]
     assert len(mine.seen) == 12 - (at - 1) // 3 * 3  # it did go on, not begin again
     assert numbers(found) == numbers(wanted)
     assert written(tmp_path / "broken") == written(tmp_path / "whole")

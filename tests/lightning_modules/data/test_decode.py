@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -10,7 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_modules.data import CorruptImageError, DataError, DataSpec, open_source
+from lightning_modules.data import (
+    CorruptImageError,
+    DataError,
+    DataSpec,
+    check_decodable,
+    open_source,
+)
 from lightning_modules.data.decode import decode_image, image_size
 from lightning_modules.data.memory import SCHEMA_VERSION
 
@@ -141,3 +148,40 @@ def test_a_corrupt_image_can_be_reported_by_another_process() -> None:
     error = CorruptImageError("a.jpg", "cut short")
     copy = pickle.loads(pickle.dumps(error))
     assert (copy.name, copy.reason, str(copy)) == (error.name, error.reason, str(error))
+
+
+def test_sixteen_bits_of_grey_keep_their_upper_half() -> None:
+    grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "png")
+    pixels = decode_image(file.getvalue(), "grey.png")
+    assert (pixels == (grey >> 8).astype(np.uint8)[:, :, None]).all()
+
+
+def test_pixels_without_a_range_are_refused() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(file, "tiff")
+    with pytest.raises(CorruptImageError, match="32-bit pixels"):
+        decode_image(file.getvalue(), "depth.tiff")
+
+
+def test_a_set_is_checked_once_and_every_corrupt_image_named(tmp_path: Path) -> None:
+    root = write_folders(tmp_path / "data")
+    for name in ("train/b/bad.jpg", "val/a/bad.png"):
+        (root / name).write_bytes(b"no image")
+    make_old(root)
+    spec, memory, seen = DataSpec("imagefolder", root), tmp_path / "memory", []
+
+    def check() -> None:
+        check_decodable(open_source(spec), memory, lambda done, total: seen.append(done))
+
+    with pytest.raises(DataError, match=r"2 of \d+ images .*bad.jpg.*bad.png"):
+        check()
+    for name in ("train/b/bad.jpg", "val/a/bad.png"):
+        (root / name).unlink()
+    check()
+    good = root / "train/a/0.jpg"
+    stat = good.stat()
+    good.write_bytes(b"?" * stat.st_size)  # not seen: size and time are the same
+    os.utime(good, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    check()
