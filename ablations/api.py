@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablations.ledger import Ledger
 from ablations.request import Request
-from ablations.runner import carry_out
+from ablations.runner import carry_out, check_options
 from ablations.study import Options, Prepared, Study, check_same, plan_study
 
 
@@ -20,8 +20,10 @@ def plan(
     seeds: int = 3,
     data: str | None = None,
     settings: Sequence[str] = (),
+    skip_corrupt: bool = False,
     home: str | Path = "ablate-home",
     study: str | None = None,
+    device: str = "auto",
 ) -> Prepared:
     """Return what `run` with the same arguments would do; trains nothing.
 
@@ -29,9 +31,15 @@ def plan(
         RecipeError, DataError, RequestError: what is wrong with the request.
     """
     request = Request(
-        base=base, add=add, design=design, seeds=seeds, data=data, settings=tuple(settings)
+        base=base,
+        add=add,
+        design=design,
+        seeds=seeds,
+        data=data,
+        settings=tuple(settings),
+        skip_corrupt=skip_corrupt,
     )
-    return plan_study(request, Path(home), study)
+    return plan_study(request, Path(home), study, device)
 
 
 def run(
@@ -42,6 +50,7 @@ def run(
     seeds: int = 3,
     data: str | None = None,
     settings: Sequence[str] = (),
+    skip_corrupt: bool = False,
     home: str | Path = "ablate-home",
     study: str | None = None,
     options: Options | None = None,
@@ -53,16 +62,27 @@ def run(
     Raises:
         RecipeError, DataError, RequestError: what is wrong with the request.
     """
+    chosen = options or Options()
+    check_options("local", 1, chosen.slots, chosen.device)
     prepared = plan(
-        base, add, design=design, seeds=seeds, data=data, settings=settings, home=home, study=study
+        base,
+        add,
+        design=design,
+        seeds=seeds,
+        data=data,
+        settings=settings,
+        skip_corrupt=skip_corrupt,
+        home=home,
+        study=study,
+        device=chosen.device,
     )
     ledger = Ledger(Path(home))
     ledger.check_writable()
-    check_same(prepared, ledger)
+    prepared = check_same(prepared, ledger)
     carry_out(
         prepared,
         ledger,
-        options or Options(),
+        chosen,
         say=lambda text: print(text, file=sys.stderr),
         agree=lambda _: True,
     )

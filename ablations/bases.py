@@ -110,9 +110,22 @@ def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
     return fitted, f"{note}: {', '.join(words)}"
 
 
-def apply_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """Return the recipe with the command line's `--set` texts applied."""
-    return edit(recipe, read_settings(settings))
+def apply_settings(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, str]:
+    """Return the recipe with the command line's `--set` texts applied, and what followed of itself.
+
+    Where a profile has scaled RandAugment's constants in pixels, they follow the resolution.
+    """
+    changes = read_settings(settings)
+    scale = "augment.randaug_pixel_scale"
+    now = recipe.augment.randaug_pixel_scale
+    edited = edit(recipe, changes)
+    if now == 1.0 or scale in changes or now != recipe.data.resolution / 256:
+        return edited, ""
+    wanted = edited.data.resolution / 256
+    if wanted == now:
+        return edited, ""
+    note = f"{scale} {show(now)} -> {show(wanted)} (it follows data.resolution)"
+    return edit(edited, {scale: wanted}), note
 
 
 def fit_to_hardware(recipe: Recipe, settings: Sequence[str], device: str) -> tuple[Recipe, str]:

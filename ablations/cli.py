@@ -24,6 +24,7 @@ from recipes.library import is_file_name
 COMMANDS = ("run", "plan", "status", "report", "diff", "show", "list", "extend")
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_MISTAKES = (errno.ENAMETOOLONG, errno.ELOOP)  # of names that were given
 _EPILOG = """\
 examples:
   ablate --base tiny --add ls,sd,ra,se,resnetd           a small real ablation on the digits
@@ -72,9 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ablate: {_indented(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in _NOT_OURS:
+        if error.errno not in _NOT_OURS + _MISTAKES:
             raise
         where = f": {error.filename}" if error.filename else ""
+        if error.errno in _MISTAKES:
+            print(f"ablate: {error.strerror}{where}", file=sys.stderr)
+            return 2
         print(f"ablate: {error.strerror}{where}; what had finished is kept", file=sys.stderr)
         return 2 if isinstance(error, PermissionError) else 1
     except KeyboardInterrupt:
@@ -225,12 +229,12 @@ def _execution_options(parser: _Parser) -> None:
     parser.add_argument(
         "--keep",
         choices=("none", "ema", "last"),
-        help="final weights to keep (those of the base and the full arm)",
+        help="final weights to keep, of every run; ema is the raw ones where none are averaged"
+        " (default: the evaluated ones of the base and the full arm)",
     )
     parser.add_argument("--retry", action="store_true", help="make failed runs again")
     parser.add_argument(
         "--track",
-        default="wandb",
         choices=("wandb", "none"),
         help="where runs are logged: W&B (offline unless a project is set), or none",
     )

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     ledger = Ledger(_home(arguments))
     ledger.check_writable()
     prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
-    check_same(prepared, ledger)
+    prepared = check_same(prepared, ledger)
     return _carry_out(arguments, prepared, ledger)
 
 
@@ -117,7 +117,7 @@ def extend(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print a resolved recipe as YAML."""
-    from ablations.bases import apply_settings, fit_to_data, resolve
+    from ablations.bases import apply_settings, fit_to_data, resolve, with_facts
     from lightning_modules.data import data_facts, parse_data
     from recipes import dumps, parse, stack
 
@@ -127,7 +127,9 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.data:
         recipe, note = fit_to_data(recipe, data_facts(parse_data(arguments.data), memory))
         _say(note)
-    recipe = apply_settings(recipe, arguments.settings)
+    recipe, note = apply_settings(recipe, arguments.settings)
+    _say(note)
+    recipe = with_facts(recipe, memory)
     if arguments.add:
         recipe = stack(recipe, parse(arguments.add))
     show_result(dumps(recipe).rstrip())
@@ -178,11 +180,29 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
             f"study {prepared.plan.study}: all {len(prepared.plan.runs)} runs are in the ledger;"
             " trained nothing"
         )
+    _keep_report(prepared.plan.study, ledger)
     return _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
+
+
+def _keep_report(study: str, ledger: Ledger) -> None:
+    """Write the answer beside the plan, as `report.json` and `report.md`."""
+    from ablations.frozen import thaw
+    from ablations.report import document, render
+    from ablations.study import outcomes_of
+    from lightning_modules.files import write_text
+
+    folder = ledger.study_folder(study)
+    plan, _, _ = thaw(folder)  # the latest revision, whichever was asked for
+    found = document(plan, outcomes_of(plan, ledger))
+    for form, suffix in (("json", "json"), ("markdown", "md")):
+        path, text = folder / f"report.{suffix}", render(found, form)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
 
 
 def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
     from ablations.report import document, render
+    from ablations.report.notes import FAILED
     from ablations.study import outcomes_of
 
     outcomes = outcomes_of(plan, ledger)
@@ -199,7 +219,7 @@ def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Pa
                 write_text(output.resolve(), text)
         except OSError as error:
             raise RequestError(f"{output} cannot be written: {error.strerror}") from None
-    bad = [outcome for outcome in outcomes if outcome.status not in ("finished", "missing")]
+    bad = [outcome for outcome in outcomes if outcome.status in FAILED]
     return 1 if bad else 0
 
 
@@ -212,8 +232,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         path = Path(arguments.file)
         tree = from_plain(read_tree(read_text(path), str(path)), str(path)).plain()
     config = _config()
-    if "data" in config:
-        tree.setdefault("data", config["data"])
+    if tree.get("data") is None and "data" in config:
+        tree["data"] = config["data"]
     for key in ("base", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
         value = getattr(arguments, key)
         if value is not None:
@@ -236,15 +256,23 @@ def _options(arguments: argparse.Namespace) -> Any:
         slots=arguments.slots,
         keep=arguments.keep,
         retry=arguments.retry,
-        track=arguments.track if arguments.track != "wandb" else config.get("track", "wandb"),
-        wandb_project=arguments.wandb_project or config.get("wandb_project"),
-        wandb_entity=arguments.wandb_entity or config.get("wandb_entity"),
+        track=arguments.track or config.get("track", "wandb"),
+        wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
+        wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
     )
+
+
+def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:
+    """Return the option, else the client's own variable, else the personal default."""
+    return given or os.environ.get(variable) or config.get(variable.lower())
 
 
 def _config() -> dict[str, Any]:
     """Return the personal defaults of `~/.config/ablate.yaml`; empty where there are none."""
-    path = Path(_CONFIG).expanduser()
+    try:
+        path = Path(_CONFIG).expanduser()
+    except RuntimeError:  # a user without a home folder
+        return {}
     if not path.exists():
         return {}
     from recipes.yaml import read_text, read_tree

@@ -99,6 +99,24 @@ class Ledger:
         return str(self._read(run, "status.json").get("status", "missing"))
 
     @contextlib.contextmanager
+    def hold_study(self, study: str) -> Iterator[None]:
+        """Hold a study's folder against other processes, for as long as its plan is written."""
+        folder = self.study_folder(study)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("ab") as file:
+            while not _locked(file):
+                time.sleep(0.05)
+            yield
+
+    def is_held(self, run: str) -> bool:
+        """Return whether a living process is making the run."""
+        try:
+            with (self.run_folder(run) / ".lock").open("rb") as file:
+                return not _locked(file)
+        except FileNotFoundError:
+            return False
+
+    @contextlib.contextmanager
     def claim(self, run: str, wait: Callable[[], None]) -> Iterator[bool]:
         """Hold a run against other processes; yield whether another one had to be waited for.
 
@@ -203,7 +221,12 @@ class Ledger:
             raise RequestError(f"{words}; remove the folder to make the run again") from None
         if found is None:
             return {}
-        if not isinstance(found, dict) or found.get("schema_version") != SCHEMA:
+        if not isinstance(found, dict):
+            raise RequestError(
+                f"{path} is damaged: it holds {found!r:.40}; remove the folder to make the run"
+                " again"
+            )
+        if found.get("schema_version") != SCHEMA:
             raise RequestError(
                 f"{path} is of schema version {found.get('schema_version')!r}, this program reads"
                 f" {SCHEMA}: it was written by another version"

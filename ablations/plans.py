@@ -12,6 +12,8 @@ from typing import Any
 
 from recipes import Component, Kind, Recipe
 
+LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside labels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -90,7 +92,7 @@ class Plan:
     data: str
     data_fingerprint: str
     notes: tuple[str, ...] = ()
-    late: frozenset[str] = frozenset()  # labels of contrasts that a later revision added
+    late: frozenset[str] = frozenset()  # what a later revision added: labels, or LATE_SPLIT
 
     @property
     def ends(self) -> tuple[str, ...]:

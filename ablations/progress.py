@@ -110,11 +110,12 @@ class Board:
         usual = sum(known) / len(known) if known else 0.0
         if not known and self._expected:
             usual = sum(self._expected.values()) / len(self._expected)
-        total = sum(self._seconds_of(arm, usual) for arm in self._waiting)
+        total, longest = sum(self._seconds_of(arm, usual) for arm in self._waiting), 0.0
         for job, began, share, _ in self._running.values():
             whole = (now - began) / share if share > 0.1 else self._seconds_of(job.arm, usual)
-            total += max(whole - (now - began), 0.0)
-        return total / max(self._slots, 1)
+            rest = max(whole - (now - began), 0.0)
+            total, longest = total + rest, max(longest, rest)
+        return max(total / max(self._slots, 1), longest)
 
     def _seconds_of(self, arm: str, usual: float) -> float:
         taken = self._taken.get(arm)

@@ -94,7 +94,8 @@ def carry_out(
         slots.count, slots.devices, slots.threads, track=options.track == "wandb"
     ) as pool:
         expected = _expect(pool, prepared, ledger, options, slots)
-        total = sum(expected[run.arm] for run in runs) / slots.count if expected else None
+        at_once = min(slots.count, len(runs))
+        total = sum(expected[run.arm] for run in runs) / at_once if expected else None
         if total is not None:
             words = f"about {duration(total)} for {len(runs)} runs ({_per_run(expected)})"
             say(words)

@@ -20,7 +20,7 @@ from ablations.designs import lay_out
 from ablations.errors import RequestError
 from ablations.frozen import freeze, thaw
 from ablations.ledger import TERMINAL, Ledger, run_id
-from ablations.plans import Contrast, Outcome, Plan, Run
+from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, Run
 from ablations.report import document
 from ablations.request import Request
 from lightning_modules.data import (
@@ -85,7 +85,8 @@ def plan_study(
     spec = _data_spec(request, base)
     facts = data_facts(spec, ledger.cache, skip_corrupt=request.skip_corrupt)
     base, profiled = fit_to_data(base, facts)
-    base = with_facts(apply_settings(base, request.settings), ledger.cache)
+    base, rescaled = apply_settings(base, request.settings)
+    base = with_facts(base, ledger.cache)
     if base.data.dataset != spec.name:
         raise RequestError(f"data.dataset = {base.data.dataset!r}: choose the data with --data")
     base, hardware = fit_to_hardware(base, request.settings, device)
@@ -122,7 +123,7 @@ def plan_study(
         notes=tuple(note for note in notes if note),
     )
     ledger.study_folder(name)
-    told = tuple(note for note in (profiled, hardware) if note)
+    told = tuple(note for note in (profiled, rescaled, hardware) if note)
     return Prepared(plan=plan, request=request, spec=spec, facts=facts, notes=told)
 
 
@@ -133,21 +134,25 @@ def open_or_freeze(prepared: Prepared, ledger: Ledger) -> None:
         RequestError: as `check_same`.
     """
     plan, folder = prepared.plan, ledger.study_folder(prepared.plan.study)
-    if prepared.revision == 1:
-        check_same(prepared, ledger)
-    if not (folder / "plan.yaml").exists() or thaw(folder)[2] < prepared.revision:
-        freeze(plan, prepared.request, folder, prepared.revision)
+    with ledger.hold_study(plan.study):  # two processes may have planned it at once
+        now = thaw(folder)[2] if (folder / "plan.yaml").exists() else 0
+        if now >= prepared.revision:
+            check_same(prepared, ledger)
+        else:
+            freeze(plan, prepared.request, folder, prepared.revision)
 
 
-def check_same(prepared: Prepared, ledger: Ledger) -> None:
+def check_same(prepared: Prepared, ledger: Ledger) -> Prepared:
     """Check that a study of this name, if there is one, was frozen from the same request.
+
+    Returns it with what is known of its plan: which contrasts were added late.
 
     Raises:
         RequestError: it was another request, or the data have changed since.
     """
     folder = ledger.study_folder(prepared.plan.study)
     if not (folder / "plan.yaml").exists():
-        return
+        return prepared
     frozen, request, revision = thaw(folder)
     for number in range(revision - 1, 0, -1):  # the command from before an extension goes on
         if request != prepared.request:
@@ -169,6 +174,7 @@ def check_same(prepared: Prepared, ledger: Ledger) -> None:
             f"the study {prepared.plan.study!r} was frozen with other data or recipes than this"
             " request gives now: choose another --study"
         )
+    return dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, late=frozen.late))
 
 
 def prepare_images(
@@ -265,22 +271,14 @@ def extend(
     """
     folder = ledger.study_folder(study)
     frozen, request, revision = thaw(folder)
-    again = (
-        revision > 1
-        and (add is None or request.add.endswith(f",{add}"))
-        and (seeds == request.seeds if seeds is not None else add is not None)
-    )
+    again = revision > 1 and request == _widened(thaw(folder, revision - 1)[1], add, seeds)
     if not again and add is None and (seeds is None or seeds == request.seeds):
         raise RequestError(f"study {study!r} has {request.seeds} seeds; give --add or more --seeds")
     if seeds is not None and seeds < request.seeds:
         raise RequestError(
             f"--seeds {seeds}: study {study!r} has {request.seeds} already, and none is taken away"
         )
-    wider = dataclasses.replace(
-        request,
-        add=request.add if again or add is None else f"{request.add},{add}",
-        seeds=request.seeds if seeds is None else seeds,
-    )
+    wider = request if again else _widened(request, add, seeds)
     prepared = prepared_by(wider)
     now = {(run.arm, run.seed): run.id for run in prepared.plan.runs}
     if any(now.get((run.arm, run.seed), run.id) != run.id for run in frozen.runs):
@@ -290,6 +288,8 @@ def extend(
         )
     earlier = {_question(one) for one in frozen.layout.contrasts if one.label not in frozen.late}
     late = {one.label for one in prepared.plan.layout.contrasts if _question(one) not in earlier}
+    if LATE_SPLIT in frozen.late or prepared.plan.layout.split != frozen.layout.split:
+        late.add(LATE_SPLIT)
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
     return dataclasses.replace(prepared, plan=plan, revision=revision + (not again))
 
@@ -340,6 +340,14 @@ def _shown(names: Sequence[str]) -> str:
     """Return a few file names, those in no encoding too, as text that can be written."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]).encode("utf-8", "backslashreplace").decode() + more
+
+
+def _widened(request: Request, add: str | None, seeds: int | None) -> Request:
+    return dataclasses.replace(
+        request,
+        add=request.add if add is None else f"{request.add},{add}",
+        seeds=request.seeds if seeds is None else seeds,
+    )
 
 
 def _question(contrast: Contrast) -> tuple[Any, ...]:

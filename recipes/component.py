@@ -161,7 +161,14 @@ def show_argument(value: Any) -> str:
 
 
 def _edits(component: Component, recipe: Recipe) -> dict[str, Any]:
-    wanted = component.edits(recipe)
+    try:
+        wanted = component.edits(recipe)
+    except RecipeError:
+        raise
+    except Exception as error:  # a user's code, or an argument beyond what arithmetic can hold
+        raise RecipeError(
+            f"{component}: its edits() failed with {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(wanted, Mapping) or not wanted:
         raise RecipeError(f"{component} sets no leaf: edits() must return at least one path")
     return dict(wanted)

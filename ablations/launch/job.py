@@ -84,10 +84,10 @@ def _train(
         except (Stopped, KeyboardInterrupt):
             ledger.finish(job.run, "interrupted", None, "stopped; the same command goes on")
             raise
-        except torch.cuda.OutOfMemoryError as error:
+        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
             status, value, message = "out_of_memory", None, _first_line(error)
             print(traceback.format_exc(), flush=True)
-        except (MemoryError, Exception) as error:
+        except Exception as error:
             mistake = isinstance(error, RecipeError | DataError)
             status, value, message = "failed", None, str(error) if mistake else _first_line(error)
             print(traceback.format_exc(), flush=True)

@@ -156,7 +156,7 @@ class LocalPool:
             known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
             if known.status in TERMINAL:  # it died after its run had ended
                 status, value, message = known.status, known.value, known.error
-            else:
+            elif not ledger.is_held(job.run):  # else it died waiting for another process's run
                 ledger.finish(job.run, "failed", None, message)
         self._workers[slot] = self._start(slot)
         what = "measured" if isinstance(job, Measure) else "ended"

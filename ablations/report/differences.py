@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ class _Side:
     name: str
     recipe: Recipe
     result: dict[str, Any]
-    folder: Path | None = None
+    full: Recipe | None = None  # of a study: its arm with the most components
+    folders: Mapping[str, Path] = field(default_factory=dict)  # runs that can be compared, by name
 
 
 def differences(ledger: Ledger, first: str, second: str) -> str:
@@ -40,12 +43,19 @@ def differences(ledger: Ledger, first: str, second: str) -> str:
     changed = diff(a.recipe, b.recipe)
     lines += [f"  {path}: {show(old)} -> {show(new)}" for path, (old, new) in changed.items()]
     lines += ["  none"] if not changed else []
+    if a.full is not None and b.full is not None:
+        lines += ["", "leaves of the full arms"]
+        changed = diff(a.full, b.full)
+        lines += [f"  {path}: {show(old)} -> {show(new)}" for path, (old, new) in changed.items()]
+        lines += ["  none"] if not changed else []
     if a.result and b.result:
         lines += ["", "outcome and cost"]
         for key in dict.fromkeys([*a.result, *b.result]):
             lines.append(f"  {key}: {_number(a.result.get(key))} -> {_number(b.result.get(key))}")
-    if a.folder is not None and b.folder is not None:
-        lines += ["", *_flips(a, b)]
+    shared = [name for name in a.folders if name in b.folders]
+    if shared:
+        lines += ["", "predictions"]
+        lines += [_flips(name, a.folders[name], b.folders[name]) for name in shared]
     return "\n".join(lines)
 
 
@@ -65,14 +75,28 @@ def _side(ledger: Ledger, name: str) -> _Side:
         )
         result = {key: kept.get(key) for key in keys} if kept else {}
         recipe = load_file(folder / "recipe.yaml")
-        return _Side(kind="run", name=run, recipe=recipe, result=result, folder=folder)
+        return _Side(kind="run", name=run, recipe=recipe, result=result, folders={"": folder})
     if name in ledger.studies():
         plan, _, _ = thaw(ledger.study_folder(name))
-        found = document(plan, [ledger.outcome(one) for one in plan.runs])
-        result = {"base": found["base"]["value"]} | {
+        outcomes = [ledger.outcome(one) for one in plan.runs]
+        found = document(plan, outcomes)
+        seconds = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
+        result = {"base": found["base"]["value"], "seconds": math.fsum(seconds)} | {
             f"{row['label']} ({row['estimand']})": row["delta"] for row in found["contrasts"]
         }
-        return _Side(kind="study", name=name, recipe=plan.layout.arms[0].recipe, result=result)
+        ends = {plan.ends[0]: "base", plan.ends[-1]: "full arm"}
+        return _Side(
+            kind="study",
+            name=name,
+            recipe=plan.layout.arms[0].recipe,
+            result=result,
+            full=plan.layout.arm(plan.ends[-1]).recipe,
+            folders={
+                f"{ends[one.arm]}, seed {one.seed}: ": ledger.run_folder(one.id)
+                for one in plan.runs
+                if one.arm in ends
+            },
+        )
     try:
         recipe = resolve(name, ledger.cache)
     except ValueError as error:
@@ -80,23 +104,20 @@ def _side(ledger: Ledger, name: str) -> _Side:
     return _Side(kind="recipe", name=name, recipe=recipe, result={})
 
 
-def _flips(a: _Side, b: _Side) -> list[str]:
+def _flips(name: str, first: Path, second: Path) -> str:
     import numpy as np
 
-    assert a.folder is not None and b.folder is not None
-    paths = [folder / "predictions.npz" for folder in (a.folder, b.folder)]
+    paths = [folder / "predictions.npz" for folder in (first, second)]
     if not all(path.exists() for path in paths):
-        return ["predictions: not kept for both runs"]
+        return f"  {name}not kept for both runs"
     with np.load(paths[0]) as ours, np.load(paths[1]) as theirs:
         mine, other = ours["predicted"], theirs["predicted"]
     if mine.shape != other.shape:
-        return [f"predictions: {len(mine)} images there, {len(other)} here: other data"]
+        return f"  {name}{len(mine)} images there, {len(other)} here: other data"
     flipped = np.flatnonzero(mine != other)
     shown = ", ".join(f"{i} ({mine[i]} -> {other[i]})" for i in flipped[:_SHOWN])
     more = f" and {len(flipped) - _SHOWN} more" if len(flipped) > _SHOWN else ""
-    return [
-        f"predictions differ on {len(flipped)} of {len(mine)} images: {shown}{more}".rstrip(": ")
-    ]
+    return f"  {name}differ on {len(flipped)} of {len(mine)} images: {shown}{more}".rstrip(": ")
 
 
 def _number(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
-from ablations.plans import Contrast, Outcome, Plan, values_by_arm
+from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
 
 FAILED = ("failed", "diverged", "out_of_memory", "timed_out")  # ended without a result
 _LONGEST = 200  # characters of one error; the whole traceback is in the run's folder
@@ -28,7 +28,7 @@ def findings(
         *_runs(outcomes),
         *_not_trained(plan.layout.contrasts),
         *_spread(analysis, pairs),
-        *_verdicts(plan, analysis, pairs),
+        *_verdicts(plan, analysis, pairs, trainings),
         *_equal(pairs, rope),
         *_measured(analysis, pairs),
         *_shared(trainings),
@@ -86,11 +86,14 @@ def _spread(analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]) -> I
 
 
 def _verdicts(
-    plan: Plan, analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]
+    plan: Plan,
+    analysis: Analysis,
+    pairs: Sequence[tuple[Contrast, Estimate]],
+    trainings: Mapping[str, str],
 ) -> Iterable[str]:
     known = [(contrast, estimate) for contrast, estimate in pairs if estimate.delta is not None]
     if known and analysis.error_df < MIN_ERROR_DF:
-        arms = len(analysis.means)
+        arms = min(len(analysis.means), max(len({trainings[arm] for arm in analysis.means}), 2))
         enough = 1 + -(-MIN_ERROR_DF // (arms - 1)) if arms > 1 else 0
         more = f": {enough} seeds would do" if enough > len(plan.seeds) else ""
         yield (
@@ -133,10 +136,11 @@ def _shared(trainings: Mapping[str, str]) -> Iterable[str]:
         arms.setdefault(training, []).append(arm)
     for names in arms.values():
         if len(names) > 1:
-            yield f"read off one training, so counted once: {' and '.join(names)}"
+            yield f"one training bit for bit, so counted once: {' and '.join(names)}"
 
 
 def _late(plan: Plan) -> Iterable[str]:
-    late = [contrast.label for contrast in plan.layout.contrasts if contrast.label in plan.late]
+    known = [*(contrast.label for contrast in plan.layout.contrasts), LATE_SPLIT]
+    late = [label for label in known if label in plan.late]
     if late:
         yield f"added after the first plan, so exploratory: {', '.join(late)}"

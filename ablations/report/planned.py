@@ -53,7 +53,7 @@ def planned_document(
         "runs": len(plan.runs),
         "missing": len(missing),
         "slots": slots,
-        "seconds": seconds / slots if expected else None,
+        "seconds": seconds / max(min(slots, len(missing)), 1) if expected else None,
         "notes": list(plan.notes),
     }
 
@@ -65,7 +65,7 @@ def planned_table(found: Mapping[str, Any]) -> str:
         *found["notes"],
         f"study {found['study']}: {found['design']} of {found['base']} on {found['data']},"
         f" {len(found['arms'])} arms x {len(found['seeds'])} seeds",
-        f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, last weights",
+        f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, after the last step",
         "",
         "components",
     ]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
-from ablations.plans import values_by_arm
+from ablations.plans import Outcome, values_by_arm
 from ablations.progress import duration
 
 
 def standing(ledger: Ledger, study: str) -> str:
     """Return a study's counts, and one line per arm with its accuracies so far."""
     plan, request, revision = thaw(ledger.study_folder(study))
-    outcomes = [ledger.outcome(run) for run in plan.runs]
+    outcomes = [_seen(ledger, ledger.outcome(run)) for run in plan.runs]
     counts = Counter(outcome.status for outcome in outcomes)
     words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     taken = [outcome.seconds for outcome in outcomes if outcome.seconds]
@@ -39,3 +40,10 @@ def standing(ledger: Ledger, study: str) -> str:
             f"  {arm.name:<{width}}  {numbers}{'  ' if bad else ''}{'; '.join(bad)}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _seen(ledger: Ledger, outcome: Outcome) -> Outcome:
+    """Return a run that says it is running, while nobody makes it, as interrupted."""
+    if outcome.status != "running" or ledger.is_held(outcome.run.id):
+        return outcome
+    return dataclasses.replace(outcome, status="interrupted", error="its process is gone")

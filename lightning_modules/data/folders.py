@@ -42,7 +42,10 @@ def existing_folder(spec: DataSpec) -> Path:
     """Return the folder of a spec, made absolute; raise where there is none."""
     if spec.folder is None:
         raise DataError(f"{spec.name} needs a folder: {spec.name}:DIR.")
-    folder = Path(os.path.abspath(spec.folder.expanduser()))
+    try:
+        folder = Path(os.path.abspath(spec.folder.expanduser()))
+    except RuntimeError:
+        raise DataError(f"{spec.text}: there is no such user.") from None
     if folder.is_dir():
         return folder
     if folder.exists():

@@ -88,7 +88,7 @@ def test_an_unknown_base_is_told_with_the_nearest_names() -> None:
 
 
 def test_another_backbone_gets_facts_of_its_own() -> None:
-    other = apply_settings(load("tiny"), ["model.backbone=resnet34"])
+    other, _ = apply_settings(load("tiny"), ["model.backbone=resnet34"])
     assert other.model.facts is None
     facts = with_facts(other, None).model.facts
     assert facts is not None
@@ -145,7 +145,16 @@ def test_sizes_follow_the_images_of_a_folder(facts: DataFacts, sizes: tuple[int,
 
 def test_settings_come_after_the_profile_and_are_checked_together() -> None:
     fitted, _ = fit_to_data(load("resnet50"), of("digits"))
-    assert apply_settings(fitted, ["data.resolution=24"]).data.resolution == 24
+    changed, note = apply_settings(fitted, ["data.resolution=24"])
+    assert changed.data.resolution == 24
+    assert changed.augment.randaug_pixel_scale == 24 / 256
+    assert "randaug_pixel_scale 0.0625 -> 0.09375" in note
+    own = ["data.resolution=24", "augment.randaug_pixel_scale=0.0625"]
+    kept, note = apply_settings(fitted, own)
+    assert (kept.augment.randaug_pixel_scale, note) == (1 / 16, "")
+    # The paper's constants are absolute: what no profile has scaled stays.
+    kept, note = apply_settings(load("resnet200"), ["data.resolution=160"])
+    assert (kept.augment.randaug_pixel_scale, note) == (1.0, "")
     with pytest.raises(RecipeError) as caught:
         apply_settings(fitted, ["optim.lr=fast", "data.batch_size=2.5"])
     assert "optim.lr = 'fast'" in str(caught.value)

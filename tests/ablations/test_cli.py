@@ -344,12 +344,15 @@ def test_recipes_runs_and_studies_are_compared(finished: Finished, home: Path, c
     found = call("diff", base["id"], smooth["id"][:8], "--home", home).out
     assert "loss.label_smoothing: 0 -> 0.1" in found
     assert f"top1: {base['value']:.6g} -> {smooth['value']:.6g}" in found
-    assert re.search(r"predictions differ on \d+ of \d+ images", found)
-    assert "predictions differ on 0 of" in call("diff", base["id"], base["id"], "--home", home).out
+    assert re.search(r"predictions\n  differ on \d+ of \d+ images", found)
+    assert "  differ on 0 of" in call("diff", base["id"], base["id"], "--home", home).out
 
     said = call(*REQUEST, "--design", "one-at-a-time", "--format", "json", "--home", home)
     found = call("diff", finished.study, said.json["study"], "--home", home).out
     assert "leaves\n  none" in found
+    assert "full arms\n  none" not in found  # ls,se there, and one of them here
+    assert re.search(r"base, seed 0: differ on 0 of \d+ images", found)
+    assert re.search(r"seconds: [\d.]+ -> [\d.]+", found)
     assert f"base: {finished.said.json['base']['value']:.6g} ->" in found
 
 

@@ -93,8 +93,8 @@ def test_time_left_follows_what_was_measured() -> None:
     assert "about 0 s to go" in shown.see("started", 0)  # nothing is known yet
     began = shown.board._running[0][1]
     shown.see("progress", 0, progress=half(None))
-    # Half of the run in 10 s: 10 s more, and nothing known of the others; two slots.
-    assert shown.board._seconds_left(began + 10) == pytest.approx(5.0)
+    # Half of the run in 10 s: 10 s more, which no second slot can share; nothing known of others.
+    assert shown.board._seconds_left(began + 10) == pytest.approx(10.0)
 
 
 def test_what_was_measured_of_one_arm_stands_for_its_other_seeds() -> None:

@@ -19,9 +19,11 @@ import pytest
 from ablations import RequestError, open_study, plan, run
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
+from ablations.plans import LATE_SPLIT
 from ablations.request import Request
 from ablations.study import (
     Options,
+    Prepared,
     extend,
     make_jobs,
     missing_runs,
@@ -121,6 +123,15 @@ def test_more_seeds_and_components_train_only_what_is_new(
     # And so does the very first command, with what it asked for.
     assert call(*REQUEST, "--format", "json", "--home", home).out == finished.said.out
     assert "(revision 3)" in call("status", finished.study, "--home", home).out
+    # Asked for directly, what was added late is still late; the study keeps its latest report.
+    wider = list(REQUEST)
+    wider[wider.index("ls,se")], wider[wider.index("2")] = "ls,se,do", "3"
+    asked = call(*wider, "--study", finished.study, "--format", "json", "--home", home)
+    assert (asked.code, asked.out) == (0, more.out), asked.err
+    kept = home / "studies" / finished.study / "report.json"
+    assert kept.read_text() == more.out
+    # A component that it has is a mistake, not the same extension once more.
+    assert "named twice" in call("extend", finished.study, "--add", "do,do", "--home", home).err
 
 
 def test_a_contrast_that_asks_something_else_in_a_wider_recipe_is_late(tmp_path: Path) -> None:
@@ -130,7 +141,7 @@ def test_a_contrast_that_asks_something_else_in_a_wider_recipe_is_late(tmp_path:
     wider = extend(
         lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", "do", None
     )
-    assert wider.plan.late == {"+ls", "+se", "+do"}
+    assert wider.plan.late == {"+ls", "+se", "+do", LATE_SPLIT}
 
 
 @pytest.mark.parametrize(
@@ -395,3 +406,30 @@ def test_a_corrupt_image_of_a_streamed_set_is_told_before_training(
     assert "1 of 32 images cannot be decoded" in said.err
     assert "dark/0.jpg" in said.err
     assert not any((tmp_path / "home/studies").iterdir())
+
+
+def test_two_extensions_at_once_are_not_both_the_next_revision(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    open_or_freeze(plan("tiny", "ls", home=tmp_path, study="mine"), ledger)
+
+    def made(request: Request) -> Prepared:
+        return plan_study(request, tmp_path, "mine")
+
+    dropout, wide = (extend(made, ledger, "mine", add, None) for add in ("do", "se"))
+    assert dropout.revision == wide.revision == 2
+    open_or_freeze(dropout, ledger)
+    open_or_freeze(dropout, ledger)  # the same twice is fine
+    with pytest.raises(RequestError, match="was made by another request"):
+        open_or_freeze(wide, ledger)
+
+
+def test_a_run_whose_process_is_gone_is_shown_as_interrupted(
+    finished: Finished, home: Path, call: Call
+) -> None:
+    ledger, run = Ledger(home), finished.said.json["runs"][0]["id"]
+    path = ledger.run_folder(run) / "status.json"
+    path.write_text(path.read_text().replace("finished", "running"))
+    assert "1 interrupted" in call("status", finished.study, "--home", home).out
+    assert call("report", finished.study, "--home", home).code == 0  # nothing has failed
+    with ledger.claim(run, lambda: None):
+        assert "1 running" in call("status", finished.study, "--home", home).out

@@ -280,3 +280,15 @@ def test_a_hook_of_another_kind_is_refused(base: Recipe) -> None:
 
 def _blur(images: Any, targets: Any, k: int = 3) -> Any:
     return images, targets
+
+
+def test_a_mistake_in_a_users_edits_names_the_component(base: Recipe) -> None:
+    @dataclass(frozen=True)
+    class Broken(Component):
+        key, kind = "broken", Kind.TRAINING
+
+        def edits(self, recipe: Recipe) -> Mapping[str, Any]:
+            return {"optim.lr": recipe.optim.learning_rate}  # type: ignore[attr-defined]
+
+    with pytest.raises(RecipeError, match=r"Broken: its edits\(\) failed with AttributeError"):
+        apply(Broken(), base)
