@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ablations.ledger import Ledger
 from ablations.request import Request
+from ablations.revisions import check_same
 from ablations.runner import carry_out, check_options
-from ablations.study import Options, Prepared, Study, check_same, plan_study
+from ablations.study import Options, Prepared, Study, plan_study
 
 
 def plan(

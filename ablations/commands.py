@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan, train what is missing and print the answer."""
     if arguments.dry_run:
         return plan(arguments)
-    from ablations.study import check_same, plan_study
+    from ablations.revisions import check_same
+    from ablations.study import plan_study
 
     _check_execution(arguments)
     _check_format(arguments.format)
@@ -96,7 +97,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def extend(arguments: argparse.Namespace) -> int:
     """Make a numbered revision of a study with more components or seeds, and run it."""
-    from ablations.study import extend as extended
+    from ablations.revisions import extend as extended
     from ablations.study import plan_study
 
     _check_execution(arguments)

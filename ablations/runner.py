@@ -12,12 +12,12 @@ from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, recall
 from ablations.plans import Arm, Plan, Run
 from ablations.progress import Board, duration
+from ablations.revisions import open_or_freeze
 from ablations.study import (
     Options,
     Prepared,
     make_jobs,
     missing_runs,
-    open_or_freeze,
     prepare_images,
 )
 from lightning_modules.data import available_cores

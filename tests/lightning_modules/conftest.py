@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import pytorch_lightning as pl
+import torch
 
 import recipes
 from lightning_modules import Execution
@@ -65,3 +67,39 @@ def user_module(
     yield write
     for name in written:
         sys.modules.pop(name, None)
+
+
+class Watch(pl.Callback):
+    """The learning rate of every step, the norm of every clipped gradient, the batches."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.norms: list[float] = []
+        self.batches: list[torch.Tensor] = []
+        self.losses: list[float] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.batches.append(batch.images)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"]))
+        gradients = [one.grad for one in pl_module.parameters() if one.grad is not None]
+        if gradients:  # still those of this step: they are cleared by the next
+            norms = torch.stack([gradient.norm() for gradient in gradients])
+            self.norms.append(float(norms.norm()))
+
+
+def plain_trainer(*callbacks: pl.Callback, **changes: object) -> pl.Trainer:
+    """Return a Trainer as anybody would write it."""
+    arguments = {
+        "accelerator": "cpu",
+        "max_epochs": 2,
+        "callbacks": list(callbacks),
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**arguments | changes)  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""Plans that are asked for again: the same, another, wider."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablations import RequestError, plan
+from ablations.frozen import thaw
+from ablations.ledger import Ledger
+from ablations.plans import LATE_SPLIT
+from ablations.request import Request
+from ablations.revisions import extend, open_or_freeze
+from ablations.study import (
+    Prepared,
+    plan_study,
+)
+from tests.ablations.conftest import (
+    REQUEST,
+    Finished,
+    Said,
+    snapshot,
+    write_folders,
+)
+
+Call = Callable[..., Said]
+
+
+def test_a_contrast_that_asks_something_else_in_a_wider_recipe_is_late(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    made = plan("tiny", "ls,se", design="leave-one-out", home=tmp_path, study="mine")
+    open_or_freeze(made, ledger)
+    wider = extend(
+        lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", "do", None
+    )
+    assert wider.plan.late == {"+ls", "+se", "+do", LATE_SPLIT}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "has 2 seeds; give --add or more --seeds"),
+        (("--seeds", "2"), "has 2 seeds; give --add or more --seeds"),
+        (("--seeds", "1"), "has 2 already, and none is taken away"),
+        (("--seeds", "0"), "has 2 already, and none is taken away"),
+        (("--add", "ls"), "ls is named twice"),
+        (("--add", "lz"), "no component 'lz'.*did you mean 'ls'"),
+        (("--add", ""), "leaves a component empty"),
+    ],
+)
+def test_an_extension_that_adds_nothing_is_refused(
+    finished: Finished, home: Path, call: Call, words: tuple[str, ...], told: str
+) -> None:
+    before = snapshot(home)
+    said = call("extend", finished.study, *words, "--home", home)
+    assert (said.code, said.out) == (2, "")
+    assert re.search(told, said.err)
+    assert snapshot(home) == before
+
+
+def test_another_request_under_the_same_name_is_refused(
+    finished: Finished, home: Path, call: Call
+) -> None:
+    before = snapshot(home)
+    said = call(
+        *REQUEST, "--seeds", "3", "--set", "optim.lr=0.1", "--study", finished.study, "--home", home
+    )
+    assert said.code == 2
+    assert "was made by another request" in said.err
+    assert "seeds: 2 there, 3 here" in said.err
+    assert "`ablate extend`, or another --study" in said.err
+    assert snapshot(home) == before
+
+
+def test_data_that_changed_make_another_study_or_are_refused(tmp_path: Path) -> None:
+    folder, home = write_folders(tmp_path / "images"), tmp_path / "home"
+    request = Request(base="tiny", add="ls", data=f"imagefolder:{folder}", seeds=1)
+    ledger = Ledger(home)
+    named, unnamed = plan_study(request, home, "mine"), plan_study(request, home)
+    open_or_freeze(named, ledger)
+    open_or_freeze(plan_study(request, home, "mine"), ledger)  # the same is fine
+    (folder / "train/dark/0.jpg").write_bytes((folder / "train/dark/1.jpg").read_bytes())
+    with pytest.raises(RequestError, match="'mine' was frozen with other data or recipes"):
+        open_or_freeze(plan_study(request, home, "mine"), ledger)
+    with pytest.raises(RequestError, match="'mine' was frozen with other data or recipes"):
+        extend(lambda wider: plan_study(wider, home, "mine"), ledger, "mine", None, 2)
+    assert thaw(ledger.study_folder("mine"))[2] == 1
+    assert plan_study(request, home).plan.study != unnamed.plan.study
+
+
+def test_data_that_moved_or_were_touched_are_the_same(tmp_path: Path) -> None:
+    folder, home = write_folders(tmp_path / "images"), tmp_path / "home"
+
+    def runs(where: Path) -> list[str]:
+        request = Request(base="tiny", add="ls", data=f"imagefolder:{where}", seeds=1)
+        return [one.id for one in plan_study(request, home, "mine").plan.runs]
+
+    before = runs(folder)
+    (folder / "train/dark/0.jpg").touch()
+    assert runs(folder) == before
+    folder.rename(tmp_path / "elsewhere")
+    assert runs(tmp_path / "elsewhere") == before
+
+
+def test_two_extensions_at_once_are_not_both_the_next_revision(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    open_or_freeze(plan("tiny", "ls", home=tmp_path, study="mine"), ledger)
+
+    def made(request: Request) -> Prepared:
+        return plan_study(request, tmp_path, "mine")
+
+    dropout, wide = (extend(made, ledger, "mine", add, None) for add in ("do", "se"))
+    assert dropout.revision == wide.revision == 2
+    open_or_freeze(dropout, ledger)
+    open_or_freeze(dropout, ledger)  # the same twice is fine
+    with pytest.raises(RequestError, match="was made by another request"):
+        open_or_freeze(wide, ledger)
+
+
+def test_more_seeds_and_components_train_only_what_is_new(
+    finished: Finished, home: Path, call: Call
+) -> None:
+    first = {row["id"] for row in finished.said.json["runs"]}
+    words = ("--track", "none", "--format", "json", "--home", home)
+    seeds = call("extend", finished.study, "--seeds", "3", *words)
+    assert seeds.code == 0, seeds.err
+    assert f"study {finished.study}: revision 2" in seeds.err
+    assert "8 runs done, 4 to train" in seeds.err
+    assert seeds.json["seeds"] == [0, 1, 2]
+    assert first < {row["id"] for row in seeds.json["runs"]}
+    assert not [note for note in seeds.json["notes"] if "exploratory" in note]
+
+    more = call("extend", finished.study, "--add", "do", *words)
+    assert more.code == 0, more.err
+    assert "revision 3" in more.err
+    assert [row["label"] for row in more.json["contrasts"]] == ["+ls", "+se", "+do"]
+    (late,) = (note for note in more.json["notes"] if "exploratory" in note)
+    assert "+do" in late
+    assert "+ls" not in late
+    assert {row["id"] for row in seeds.json["runs"]} < {row["id"] for row in more.json["runs"]}
+
+    # The same command once more, as after Ctrl-C, goes on with the revision that it made.
+    before = snapshot(home)
+    again = call("extend", finished.study, "--add", "do", *words)
+    assert (again.code, again.out) == (0, more.out)
+    assert "trained nothing" in again.err
+    assert snapshot(home) == before
+    # And so does the very first command, with what it asked for.
+    assert call(*REQUEST, "--format", "json", "--home", home).out == finished.said.out
+    assert "(revision 3)" in call("status", finished.study, "--home", home).out
+    # Asked for directly, what was added late is still late; the study keeps its latest report.
+    wider = list(REQUEST)
+    wider[wider.index("ls,se")], wider[wider.index("2")] = "ls,se,do", "3"
+    asked = call(*wider, "--study", finished.study, "--format", "json", "--home", home)
+    assert (asked.code, asked.out) == (0, more.out), asked.err
+    kept = home / "studies" / finished.study / "report.json"
+    assert kept.read_text() == more.out
+    # A component that it has is a mistake, not the same extension once more.
+    assert "named twice" in call("extend", finished.study, "--add", "do,do", "--home", home).err
