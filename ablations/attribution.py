@@ -78,8 +78,8 @@ def analyse(
     Bonferroni's, somewhat wider than Holm's tests.
 
     `equal` needs the pointwise 1 - 2 alpha interval inside [-rope, rope], and then wins.
-    A contrast with an arm in `failed` is `unresolved` whatever its finished runs say: runs that
-    fail are not a random sample. Where nothing was trained, or the error has fewer than
+    A contrast with an arm in `failed` is at best `unresolved`, whatever its finished runs say: runs
+    that fail are not a random sample. Where nothing was trained, or the error has fewer than
     MIN_ERROR_DF degrees of freedom or no spread, the verdict is None.
 
     Args:
@@ -109,7 +109,9 @@ def analyse(
         found = _adjusted(found, size=sum(bool(weights) for weights in used.values()))
         for name, estimate in found.items():
             doubtful = not used[name].keys().isdisjoint(failed)
-            verdict = "unresolved" if doubtful else _verdict(estimate, rope)
+            verdict = _verdict(estimate, rope)
+            if doubtful and (estimate.delta is None or verdict is not None):
+                verdict = "unresolved"
             estimates[name] = replace(estimate, verdict=verdict)
     return Analysis(
         estimates=estimates,

@@ -44,7 +44,7 @@ def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
     except RecipeError as error:
         raise RecipeError(
             f"--base {backbone!r}: the library holds {', '.join(names())}"
-            f"{nearest(backbone, names())} A YAML file ends in .yaml; and {error}"
+            f"{nearest(backbone, names())}; a YAML file ends in .yaml; and {error}"
         ) from None
     recipe = load(_GENERIC)
     taken = {
@@ -155,7 +155,8 @@ def describe_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sizes(recipe: Recipe, facts: DataFacts) -> dict[str, Any]:
     """Return resolution, store and batch for a folder of images."""
-    size = min(recipe.data.resolution, 224)
+    # A base for small images says nothing of these: the usual 224 pixels, or what they have.
+    size = min(recipe.data.resolution, 224) if recipe.data.dataset == "imagenet" else 224
     stored = round(size / 0.875)
     if facts.native_size is not None and min(facts.native_size) <= stored:
         size = stored = min(facts.native_size)

@@ -46,19 +46,19 @@ class _Parser(argparse.ArgumentParser):
         """Parse every word, or tell those that are not known."""
         found, unknown = self.parse_known_args(words)
         if unknown:
-            options = [name for action in self._every_action() for name in action.option_strings]
+            options = [name for action in self._actions_of(words) for name in action.option_strings]
             word = unknown[0].partition("=")[0]
-            close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+            close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
             hint = f"; did you mean {close[0]}?" if close else ""
             self.error(f"{word!r} is not known here{hint}")
         return found
 
-    def _every_action(self) -> list[argparse.Action]:
+    def _actions_of(self, words: Sequence[str]) -> list[argparse.Action]:
         found = list(self._actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    found += parser._actions
+                for name, parser in action.choices.items():
+                    found += parser._actions if name in words[:1] else []
         return found
 
 
@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ablate: {error.strerror}{where}; what had finished is kept", file=sys.stderr)
         return 2 if isinstance(error, PermissionError) else 1
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not end the goodbye
         print(
             "ablate: interrupted; what had finished is kept, and the same command goes on",
             file=sys.stderr,
@@ -248,7 +249,7 @@ def _execution_options(parser: _Parser) -> None:
 
 def _home_option(parser: _Parser) -> None:
     parser.add_argument(
-        "--home", type=Path, metavar="DIR", help="where runs and studies are kept (ablate-home)"
+        "--home", metavar="DIR", help="where runs and studies are kept (ablate-home)"
     )
 
 

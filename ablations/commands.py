@@ -165,7 +165,9 @@ def listing(arguments: argparse.Namespace) -> int:
 
 
 def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> int:
+    from ablations.report.notes import FAILED
     from ablations.runner import carry_out
+    from ablations.study import outcomes_of
 
     for note in prepared.notes:
         _say(note)
@@ -176,12 +178,13 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
         say=_say,
         agree=lambda words: arguments.yes or _agreed(words),
     )
+    plan = prepared.plan
+    failed = sum(outcome.status in FAILED for outcome in outcomes_of(plan, ledger))
     if not made:
-        _say(
-            f"study {prepared.plan.study}: all {len(prepared.plan.runs)} runs are in the ledger;"
-            " trained nothing"
-        )
-    _keep_report(prepared.plan.study, ledger)
+        _say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
+    if failed:
+        _say(f"{failed} of {len(plan.runs)} runs failed; --retry makes them again")
+    _keep_report(plan.study, ledger)
     return _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
 
 
@@ -231,7 +234,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         from recipes.yaml import read_text, read_tree
 
         path = Path(arguments.file)
-        tree = from_plain(read_tree(read_text(path), str(path)), str(path)).plain()
+        keys = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
+        tree = from_plain(read_tree(read_text(path), str(path), keys), str(path)).plain()
     config = _config()
     if tree.get("data") is None and "data" in config:
         tree["data"] = config["data"]
@@ -298,7 +302,10 @@ def _config() -> dict[str, Any]:
 
 
 def _home(arguments: argparse.Namespace) -> Path:
-    home = Path(arguments.home or _config().get("home", _HOME))
+    given = arguments.home if arguments.home is not None else _config().get("home", _HOME)
+    if not given:
+        raise RequestError("--home '': give a folder")
+    home = Path(given)
     try:
         return home.expanduser()
     except RuntimeError:

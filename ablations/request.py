@@ -45,6 +45,8 @@ def from_plain(tree: Any, source: str) -> Request:
     Raises:
         RequestError: unknown or missing keys, or values of a wrong type, told together.
     """
+    if isinstance(tree, dict) and isinstance(tree.get("add"), list):  # a list, as YAML has them
+        tree = {**tree, "add": ",".join(str(part) for part in tree["add"])}
     if not isinstance(tree, dict):
         raise RequestError(f"{source} does not hold a mapping with base and add")
     fields = {entry.name: entry for entry in dataclasses.fields(Request)}

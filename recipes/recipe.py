@@ -98,7 +98,7 @@ class Data:
     """The images and how a training batch is cut from them."""
 
     dataset: str = leaf("name of the data set; its folder is not part of the recipe")
-    resolution: int = leaf("training pixels per side", low=1)
+    resolution: int = leaf("training pixels per side", low=8, high=4096)
     interpolation: str = leaf("resampling", choices=("bilinear", "bicubic"))
     batch_size: int = leaf("images per optimiser step", low=2, kinds=_TRAINING)
     stored_size: int = leaf(
@@ -180,7 +180,7 @@ _MOMENTS = Switch(path="optim.optimizer", values=("adamw", "rmsprop_tf"))
 class Optim:
     """The optimiser, its schedule and what is averaged over its steps."""
 
-    epochs: int = leaf("passes over the training images", low=1, kinds=_TRAINING)
+    epochs: int = leaf("passes over the training images", low=1, high=100_000, kinds=_TRAINING)
     optimizer: str = leaf(
         "the update rule", kinds=_TRAINING, choices=("sgd", "adamw", "rmsprop_tf")
     )

@@ -36,7 +36,8 @@ def parse(text: str) -> tuple[Component, ...]:
     for component in found:
         other = named.setdefault(component.name(), component)
         if other is not component:
-            wrong.append(f"{component.name()} is named twice, as {other} and as {component}")
+            how = f", as {other} and as {component}" if str(other) != str(component) else ""
+            wrong.append(f"{component.name()} is named twice{how}{_bundles_in(items)}")
     if wrong:
         raise RecipeError(wrong)
     return tuple(found)
@@ -45,6 +46,12 @@ def parse(text: str) -> tuple[Component, ...]:
 def format_spec(components: Sequence[Component]) -> str:
     """Return the text that `parse` reads back to equal components."""
     return ",".join(str(component) for component in components)
+
+
+def _bundles_in(items: Sequence[str]) -> str:
+    named = [item.strip() for item in items if item.strip() in BUNDLES]
+    said = "; ".join(f"{name} is {','.join(BUNDLES[name])}" for name in named)
+    return f" (bundles count: {said})" if said else ""
 
 
 def _read_item(item: str, text: str) -> list[Component]:

@@ -40,7 +40,7 @@ def check(path: str, value: Any, leaf: Leaf) -> str | None:
     if isinstance(value, str):
         return _check_word(path, value, leaf)
     wrong = [number for number in _numbers(value) if not _within(number, leaf)]
-    return f"{path} = {show(value)} is outside {_limits(leaf)}" if wrong else None
+    return f"{path} = {show(value)} must be {_limits(leaf)}" if wrong else None
 
 
 def normalized(recipe: Recipe) -> None:
@@ -218,6 +218,12 @@ def _contradictions(recipe: Recipe) -> list[str]:
             assert leaf.switch is not None
             on = show(value_at(recipe, leaf.switch.path))
             found.append(f"{leaf.switch.path} = {on} needs {path}: {example}")
+    facts, layers = recipe.model.facts, recipe.model.layers
+    if facts is not None and facts.stages and layers and len(layers) != facts.stages:
+        found.append(
+            f"model.layers = {show(layers)} needs {facts.stages} numbers, one per stage of"
+            f" {recipe.model.backbone}"
+        )
     augment, data = recipe.augment, recipe.data
     wraps = augment.randaug_layers > 0 and augment.randaug_solarize_wrap
     if wraps and augment.randaug_space not in ("", "resnet_rs"):

@@ -74,8 +74,10 @@ def read_text(path: Path) -> str:
         raise RecipeError(f"{str(path)!r} cannot be read: {error}") from None
 
 
-def read_tree(text: str, source: str) -> dict[str, Any]:
-    """Read YAML into plain dictionaries.
+def read_tree(
+    text: str, source: str, holds: str = f"the sections {', '.join(SECTIONS)}"
+) -> dict[str, Any]:
+    """Read YAML into plain dictionaries; `holds` says what should stand in it, for messages.
 
     Raises:
         RecipeError: malformed YAML (with its line), or not a mapping at the top.
@@ -94,7 +96,7 @@ def read_tree(text: str, source: str) -> dict[str, Any]:
         reason = next(iter(str(error).splitlines()), "a value stands where sections should")
         raise RecipeError(f"{source} is not well-formed YAML: {reason}") from None
     if not found:
-        raise RecipeError(f"{source} is empty: a recipe has the sections {', '.join(SECTIONS)}")
+        raise RecipeError(f"{source} is empty; it should hold {holds}")
     if not isinstance(found, dict) or (len(found) == 1 and next(iter(found.values())) is None):
         raise RecipeError(f"{source} does not hold a mapping of sections ({', '.join(SECTIONS)})")
     return {str(key): value for key, value in found.items()}

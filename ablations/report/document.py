@@ -80,7 +80,9 @@ def _base(plan: Plan, analysis: Analysis) -> dict[str, Any]:
     mean = analysis.means.get(plan.layout.arms[0].name)
     if mean is None:
         return {"recipe": plan.base, "value": None, "interval": None, "n": 0}
-    interval = None if mean.interval is None else list(mean.interval)
+    interval = None
+    if mean.interval is not None:  # an accuracy lies within these, whatever a t limit says
+        interval = [max(mean.interval[0], 0.0), min(mean.interval[1], 100.0)]
     return {"recipe": plan.base, "value": mean.value, "interval": interval, "n": mean.n}
 
 

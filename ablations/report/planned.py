@@ -69,6 +69,7 @@ def planned_table(found: Mapping[str, Any]) -> str:
         "",
         "components",
     ]
+    wide = max(len(contrast["label"]) for contrast in found["contrasts"])
     for contrast in found["contrasts"]:
         if contrast["outcome"] == "applied":
             words = ", ".join(
@@ -76,7 +77,7 @@ def planned_table(found: Mapping[str, Any]) -> str:
             )
         else:
             words = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
-        lines.append(f"  {contrast['label']:<14} {contrast['kind']:<15} {words}")
+        lines.append(f"  {contrast['label']:<{wide}}  {contrast['kind']:<14}  {words}")
     lines += ["", "arms"]
     width = max(len(arm["arm"]) for arm in found["arms"])
     for arm in found["arms"]:
@@ -95,4 +96,6 @@ def planned_table(found: Mapping[str, Any]) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, Mapping):  # a hook
+        return f"{value['target']} at {value['hook']}"
     return show(tuple(value) if isinstance(value, list) else value)

@@ -82,6 +82,10 @@ BAD = [
     (f"{TINY} --device gpu", "--device 'gpu': choose auto, cpu, cuda"),
     (f"{TINY} --device cpu:1", "--device 'cpu:1': choose auto, cpu, cuda"),
     (f"{TINY} --device cuda:", "--device 'cuda:'"),
+    (f"{TINY} --home ''", "--home '': give a folder"),
+    (f"{TINY} --set model.layers=1,1", "layers = .1, 1. needs 4 numbers, one per stage"),
+    (f"{TINY} --set optim.epochs=99999999999", "must be at least 1 and at most 100000"),
+    ("show tiny --format json", "'--format' is not known here; see"),
     (f"{TINY} --set data.batch_size=5000", "do not fill one batch of 5000"),
     (f"{TINY} --set data.train_fraction=0.0001", "no image of 10 of 10 classes"),
     (
@@ -153,7 +157,7 @@ def test_two_components_that_write_different_values_are_refused(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is empty"),
+        ("", "is empty; it should hold base, add and"),
         ("- a list", "does not hold a mapping"),
         ("base: [tiny", "not well-formed YAML in line"),
         ("base: tiny\nad: ls\n", "unknown key 'ad'; did you mean 'add'(.|\n)*add is missing"),

@@ -67,7 +67,7 @@ def test_an_impossible_number_of_seeds_is_told(seeds: int) -> None:
         ({"base": "tiny"}, "add is missing"),
         ({"base": "tiny", "add": "ls", "desing": "ladder"}, "unknown key 'desing'.*'design'"),
         ({"base": 3, "add": "ls"}, "base = 3 is not str"),
-        ({"base": "tiny", "add": ["ls"]}, r"add = \['ls'\] is not str"),
+        ({"base": "tiny", "add": {"ls": 1}}, r"add = \{'ls': 1\} is not str"),
         ({"base": "tiny", "add": "ls", "seeds": "3"}, "seeds = '3' is not int"),
         ({"base": "tiny", "add": "ls", "seeds": True}, "seeds = True is not int"),
         ({"base": "tiny", "add": "ls", "data": 10}, "data = 10 is not a text such as cifar10:DIR"),
@@ -84,3 +84,8 @@ def test_all_that_is_wrong_is_told_together() -> None:
     with pytest.raises(RequestError) as caught:
         from_plain({"bse": "tiny", "add": 1, "seeds": "x"}, "here")
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_components_may_stand_in_a_list() -> None:
+    listed = from_plain({"base": "tiny", "add": ["ls", "ra(magnitude=5)"]}, "here")
+    assert listed == Request(base="tiny", add="ls,ra(magnitude=5)")

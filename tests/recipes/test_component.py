@@ -181,7 +181,7 @@ def test_longer_training_takes_the_paper_s_90_to_350(base: Recipe) -> None:
         ((("model.se_ratio", 0.25),), "that kind may write .*loss.label_smoothing"),
         ((("data.resolution", 8),), "may not write data.resolution"),
         ((("loss.label_smothing", 0.1),), "no leaf 'loss.label_smothing'.*'loss.label_smoothing'"),
-        ((("loss.label_smoothing", 2.0),), "loss.label_smoothing = 2 is outside at least 0"),
+        ((("loss.label_smoothing", 2.0),), "loss.label_smoothing = 2 must be at least 0"),
         ((("custom.x", 3),), "custom leaf 3 is not a hook; make it with recipes.hook"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_value_may_hold_an_equals_sign() -> None:
         (["loss.smoothing=1"], "did you mean 'loss.label_smoothing'"),
         (["model.facts=1"], "there is no leaf 'model.facts'"),
         (["optim.lr=fast"], "optim.lr = 'fast': 'fast' is not a number"),
-        (["optim.lr=-1"], "optim.lr = -1 is outside above 0"),
+        (["optim.lr=-1"], "optim.lr = -1 must be above 0"),
         (["optim.lr=1e999"], "not a finite number"),
         (["optim.lr=linear(1, 0)"], "cannot move during training: give a number"),
         (["optim.epochs=1e2"], "optim.epochs = '1e2': '1e2' is not a whole number"),

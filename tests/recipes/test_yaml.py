@@ -159,7 +159,7 @@ def test_a_byte_order_mark_and_other_line_ends_do_not_matter(base: Recipe, tmp_p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "mine is empty: a recipe has the sections model, data, augment"),
+        ("", "mine is empty; it should hold the sections model, data, augment"),
         ("# only a comment\n", "mine is empty"),
         ("null", "mine is empty"),
         ("{}", "mine is empty"),
@@ -198,8 +198,8 @@ def test_what_is_no_recipe_at_all_is_told_with_its_line(text: str, words: str) -
         ("epochs: 9", "epochs: '9'", "optim.epochs = '9' is not a whole number"),
         ("epochs: 9", "epochs: [9]", r"optim.epochs = \[9\] is not a whole number"),
         ("epochs: 9", "epochs: {a: 9}", r"optim.epochs = {'a': 9} is not a whole number"),
-        ("epochs: 9", "epochs: -1", "optim.epochs = -1 is outside at least 1"),
-        ("epochs: 9", f"epochs: {'9' * 400}", "is outside at least 1"),
+        ("epochs: 9", "epochs: -1", "optim.epochs = -1 must be at least 1"),
+        ("epochs: 9", f"epochs: {'9' * 400}", "must be at least 1"),
         ("lr: 0.1", "lr: .nan", "optim.lr = nan is not a finite number"),
         ("lr: 0.1", "lr: .inf", "optim.lr = inf is not a finite number"),
         ("lr: 0.1", "lr: 1e999", "optim.lr = inf is not a finite number"),
