@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -368,11 +368,16 @@ def test_a_study_without_a_finished_run_has_null_answers() -> None:
     assert (found.means, found.error_df, found.seed_correlation) == ({}, 0, None)
 
 
-def test_ten_thousand_runs_are_analysed_within_seconds() -> None:
-    values = random_values(0, arms=2000, seeds=5)
-    start = time.perf_counter()
-    analyse(values, {}, steps(values))
-    assert time.perf_counter() - start < 10
+def test_the_memory_of_an_analysis_grows_with_the_runs_not_their_square() -> None:
+    peaks = []
+    for arms in (500, 2000):  # of 5 seeds: 2,500 and 10,000 runs
+        values = random_values(0, arms=arms, seeds=5)
+        tracemalloc.start()
+        analyse(values, {}, steps(values))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 6 * peaks[0]
+    assert peaks[1] < 1 << 28
 
 
 def test_no_heavy_library_is_imported() -> None:
