@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ablations.asked import (
+    check_execution,
+    check_format,
+    check_rope,
+    home_of,
+    options_of,
+    request_of,
+)
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
-from ablations.request import Request, from_plain
 from recipes.leaf import nearest
-
-_HOME = "ablate-home"
-_CONFIG = "~/.config/ablate.yaml"
-_CONFIG_KEYS = ("home", "data", "track", "wandb_project", "wandb_entity")
 
 
 def own_version() -> str:
@@ -36,11 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ablations.revisions import check_same
     from ablations.study import plan_study
 
-    _check_execution(arguments)
-    _check_format(arguments.format)
-    _check_rope(arguments.rope)
-    request = _request(arguments)
-    ledger = Ledger(_home(arguments))
+    check_execution(arguments)
+    check_format(arguments.format)
+    check_rope(arguments.rope)
+    request = request_of(arguments)
+    ledger = Ledger(home_of(arguments))
     ledger.check_writable()
     prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
     prepared = check_same(prepared, ledger)
@@ -53,16 +56,16 @@ def plan(arguments: argparse.Namespace) -> int:
     from ablations.runner import choose_slots, price
     from ablations.study import missing_runs, plan_study
 
-    _check_execution(arguments)
+    check_execution(arguments)
     if arguments.format not in ("table", "json"):
         raise RequestError(f"--format {arguments.format!r}: a plan is shown as table or json")
-    request = _request(arguments)
-    ledger = Ledger(_home(arguments))
+    request = request_of(arguments)
+    ledger = Ledger(home_of(arguments))
     ledger.check_writable()
     prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
     for note in prepared.notes:
         _say(note)
-    options = _options(arguments)
+    options = options_of(arguments)
     missing = missing_runs(prepared.plan, ledger, retry=arguments.retry)
     expected = price(prepared, ledger, options) if missing else {}
     slots = choose_slots(len(prepared.plan.runs), options)
@@ -75,9 +78,9 @@ def report(arguments: argparse.Namespace) -> int:
     """Print the answer of a study from the ledger."""
     from ablations.frozen import thaw
 
-    _check_format(arguments.format)
-    _check_rope(arguments.rope)
-    ledger = Ledger(_home(arguments))
+    check_format(arguments.format)
+    check_rope(arguments.rope)
+    ledger = Ledger(home_of(arguments))
     frozen, _, _ = thaw(ledger.study_folder(arguments.study))
     return _report(frozen, ledger, arguments.format, arguments.rope, arguments.output)
 
@@ -86,7 +89,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Print how far a study is, or all of them."""
     from ablations.report.standing import standing
 
-    ledger = Ledger(_home(arguments))
+    ledger = Ledger(home_of(arguments))
     studies = [arguments.study] if arguments.study else ledger.studies()
     if not studies:
         show_result(f"no study in {ledger.home}")
@@ -100,10 +103,10 @@ def extend(arguments: argparse.Namespace) -> int:
     from ablations.revisions import extend as extended
     from ablations.study import plan_study
 
-    _check_execution(arguments)
-    _check_format(arguments.format)
-    _check_rope(arguments.rope)
-    ledger = Ledger(_home(arguments))
+    check_execution(arguments)
+    check_format(arguments.format)
+    check_rope(arguments.rope)
+    ledger = Ledger(home_of(arguments))
     ledger.check_writable()
     prepared = extended(
         lambda request: plan_study(request, ledger.home, arguments.study, arguments.device),
@@ -122,7 +125,7 @@ def show(arguments: argparse.Namespace) -> int:
     from lightning_modules.data import data_facts, parse_data
     from recipes import dumps, parse, stack
 
-    home = _home(arguments)
+    home = home_of(arguments)
     memory = Ledger(home).cache if os.access(home, os.W_OK) else None
     recipe = resolve(arguments.recipe, memory)
     if arguments.data:
@@ -141,7 +144,7 @@ def diff(arguments: argparse.Namespace) -> int:
     """Print what differs between two recipes, runs or studies."""
     from ablations.report.differences import differences
 
-    show_result(differences(Ledger(_home(arguments)), arguments.first, arguments.second))
+    show_result(differences(Ledger(home_of(arguments)), arguments.first, arguments.second))
     return 0
 
 
@@ -155,7 +158,7 @@ def listing(arguments: argparse.Namespace) -> int:
         "designs": catalogue.designs,
         "data": catalogue.data,
         "leaves": catalogue.leaves,
-        "studies": lambda: catalogue.studies(Ledger(_home(arguments))),
+        "studies": lambda: catalogue.studies(Ledger(home_of(arguments))),
     }
     if arguments.what not in kinds:
         hint = nearest(arguments.what, kinds)
@@ -174,7 +177,7 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
     made = carry_out(
         prepared,
         ledger,
-        _options(arguments),
+        options_of(arguments),
         say=_say,
         agree=lambda words: arguments.yes or _agreed(words),
     )
@@ -225,110 +228,6 @@ def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Pa
             raise RequestError(f"{output} cannot be written: {error.strerror}") from None
     bad = [outcome for outcome in outcomes if outcome.status in FAILED]
     return 1 if bad else 0
-
-
-def _request(arguments: argparse.Namespace) -> Request:
-    """Return the request of the command line, over that of a file where one is named."""
-    tree: dict[str, Any] = {}
-    if arguments.file:
-        from recipes.yaml import read_text, read_tree
-
-        path = Path(arguments.file)
-        keys = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
-        tree = from_plain(read_tree(read_text(path), str(path), keys), str(path)).plain()
-    config = _config()
-    if tree.get("data") is None and "data" in config:
-        tree["data"] = config["data"]
-    for key in ("base", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
-        value = getattr(arguments, key)
-        if value is not None:
-            tree[key] = value
-    missing = [f"--{key}" for key in ("base", "add") if key not in tree]
-    if missing:
-        raise RequestError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, as in"
-            " ablate --base tiny --add ls,se"
-        )
-    return from_plain(tree, "the request")
-
-
-def _options(arguments: argparse.Namespace) -> Any:
-    from ablations.study import Options
-
-    config = _config()
-    return Options(
-        device=arguments.device,
-        slots=arguments.slots,
-        keep=arguments.keep,
-        retry=arguments.retry,
-        track=arguments.track or config.get("track", "wandb"),
-        wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
-        wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
-    )
-
-
-def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:
-    """Return the option, else the client's own variable, else the personal default."""
-    return given or os.environ.get(variable) or config.get(variable.lower())
-
-
-def _config() -> dict[str, Any]:
-    """Return the personal defaults of `~/.config/ablate.yaml`; empty where there are none."""
-    try:
-        path = Path(_CONFIG).expanduser()
-    except RuntimeError:  # a user without a home folder
-        return {}
-    if not path.exists():
-        return {}
-    from recipes.yaml import read_text, read_tree
-
-    text = read_text(path)
-    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
-        return {}
-    tree = read_tree(text, str(path))
-    wrong = [
-        f"unknown {key!r}{nearest(key, _CONFIG_KEYS)}" for key in tree if key not in _CONFIG_KEYS
-    ]
-    wrong += [
-        f"{key} = {value!r} is not a text"
-        for key, value in tree.items()
-        if key in _CONFIG_KEYS and not isinstance(value, str)
-    ]
-    if tree.get("track", "none") not in ("wandb", "none") and isinstance(tree["track"], str):
-        wrong.append(f"track = {tree['track']!r} is not wandb or none")
-    if wrong:
-        raise RequestError(f"{path}: {'; '.join(wrong)}; it may hold {', '.join(_CONFIG_KEYS)}")
-    return tree
-
-
-def _home(arguments: argparse.Namespace) -> Path:
-    given = arguments.home if arguments.home is not None else _config().get("home", _HOME)
-    if not given:
-        raise RequestError("--home '': give a folder")
-    home = Path(given)
-    try:
-        return home.expanduser()
-    except RuntimeError:
-        raise RequestError(f"--home {str(home)!r}: there is no such user") from None
-
-
-def _check_execution(arguments: argparse.Namespace) -> None:
-    from ablations.runner import check_options
-
-    check_options(arguments.launch, arguments.devices, arguments.slots, arguments.device)
-
-
-def _check_format(form: str) -> None:
-    from ablations.report import FORMATS
-
-    if form not in FORMATS:
-        hint = nearest(form, FORMATS)
-        raise RequestError(f"--format {form!r}: choose from {', '.join(FORMATS)}{hint}")
-
-
-def _check_rope(rope: float | None) -> None:
-    if rope is not None and not 0 < rope < float("inf"):
-        raise RequestError(f"--rope {rope:g}: give accuracy points above 0")
 
 
 def _agreed(words: str) -> bool:

@@ -22,16 +22,6 @@ from tests.ablations.conftest import (
 
 Call = Callable[..., Said]
 
-TOP = [
-    "schema_version", "study", "design", "metric", "protocol", "data", "seeds", "base", "bases",
-    "contrasts", "split", "runs", "notes",
-]  # fmt: skip
-CONTRAST = [
-    "label", "base", "component", "kind", "outcome", "edits", "control", "treatment", "estimand",
-    "delta", "interval", "level", "n", "error_df", "verdict", "p", "p_holm", "cost",
-]  # fmt: skip
-COST = ["params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds"]
-ESTIMATE = ["delta", "interval", "n", "verdict"]
 
 TINY = "--base tiny --add ls"
 

@@ -41,8 +41,6 @@ CONTRAST = [
 COST = ["params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds"]
 ESTIMATE = ["delta", "interval", "n", "verdict"]
 
-TINY = "--base tiny --add ls"
-
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_the_result_and_names_every_option(command: str, call: Call) -> None:

@@ -1,0 +1,129 @@
+"""What the parsed words ask for: the request, how it is carried out, and personal defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from ablations.errors import RequestError
+from ablations.request import Request, from_plain
+from recipes.leaf import nearest
+
+_HOME = "ablate-home"
+_CONFIG = "~/.config/ablate.yaml"
+_CONFIG_KEYS = ("home", "data", "track", "wandb_project", "wandb_entity")
+
+
+def request_of(arguments: argparse.Namespace) -> Request:
+    """Return the request of the command line, over that of a file where one is named."""
+    tree: dict[str, Any] = {}
+    if arguments.file:
+        from recipes.yaml import read_text, read_tree
+
+        path = Path(arguments.file)
+        keys = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
+        tree = from_plain(read_tree(read_text(path), str(path), keys), str(path)).plain()
+    config = _config()
+    if tree.get("data") is None and "data" in config:
+        tree["data"] = config["data"]
+    for key in ("base", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
+        value = getattr(arguments, key)
+        if value is not None:
+            tree[key] = value
+    missing = [f"--{key}" for key in ("base", "add") if key not in tree]
+    if missing:
+        raise RequestError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing, as in"
+            " ablate --base tiny --add ls,se"
+        )
+    return from_plain(tree, "the request")
+
+
+def options_of(arguments: argparse.Namespace) -> Any:
+    """Return how the request is carried out: options first, then the personal defaults."""
+    from ablations.study import Options
+
+    config = _config()
+    return Options(
+        device=arguments.device,
+        slots=arguments.slots,
+        keep=arguments.keep,
+        retry=arguments.retry,
+        track=arguments.track or config.get("track", "wandb"),
+        wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
+        wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
+    )
+
+
+def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:
+    """Return the option, else the client's own variable, else the personal default."""
+    return given or os.environ.get(variable) or config.get(variable.lower())
+
+
+def _config() -> dict[str, Any]:
+    """Return the personal defaults of `~/.config/ablate.yaml`; empty where there are none."""
+    try:
+        path = Path(_CONFIG).expanduser()
+    except RuntimeError:  # a user without a home folder
+        return {}
+    if not path.exists():
+        return {}
+    from recipes.yaml import read_text, read_tree
+
+    text = read_text(path)
+    if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
+        return {}
+    tree = read_tree(text, str(path))
+    wrong = [
+        f"unknown {key!r}{nearest(key, _CONFIG_KEYS)}" for key in tree if key not in _CONFIG_KEYS
+    ]
+    wrong += [
+        f"{key} = {value!r} is not a text"
+        for key, value in tree.items()
+        if key in _CONFIG_KEYS and not isinstance(value, str)
+    ]
+    if tree.get("track", "none") not in ("wandb", "none") and isinstance(tree["track"], str):
+        wrong.append(f"track = {tree['track']!r} is not wandb or none")
+    if wrong:
+        raise RequestError(f"{path}: {'; '.join(wrong)}; it may hold {', '.join(_CONFIG_KEYS)}")
+    return tree
+
+
+def home_of(arguments: argparse.Namespace) -> Path:
+    """Return the folder of runs and studies.
+
+    Raises:
+        RequestError: it is empty, or of a user that there is not.
+    """
+    given = arguments.home if arguments.home is not None else _config().get("home", _HOME)
+    if not given:
+        raise RequestError("--home '': give a folder")
+    home = Path(given)
+    try:
+        return home.expanduser()
+    except RuntimeError:
+        raise RequestError(f"--home {str(home)!r}: there is no such user") from None
+
+
+def check_execution(arguments: argparse.Namespace) -> None:
+    """Check what can be known of devices and slots before a plan is made."""
+    from ablations.runner import check_options
+
+    check_options(arguments.launch, arguments.devices, arguments.slots, arguments.device)
+
+
+def check_format(form: str) -> None:
+    """Check that a report can be made in this format."""
+    from ablations.report import FORMATS
+
+    if form not in FORMATS:
+        hint = nearest(form, FORMATS)
+        raise RequestError(f"--format {form!r}: choose from {', '.join(FORMATS)}{hint}")
+
+
+def check_rope(rope: float | None) -> None:
+    """Check that the largest difference that counts as none is a positive number."""
+    if rope is not None and not 0 < rope < float("inf"):
+        raise RequestError(f"--rope {rope:g}: give accuracy points above 0")
