@@ -13,6 +13,7 @@ from recipes.leaf import nearest
 
 _HOME = "ablate-home"
 _CONFIG = "~/.config/ablate.yaml"
+_STUDY_KEYS = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
 _CONFIG_KEYS = ("home", "data", "track", "wandb_project", "wandb_entity")
 
 
@@ -23,8 +24,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
         from recipes.yaml import read_text, read_tree
 
         path = Path(arguments.file)
-        keys = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
-        tree = from_plain(read_tree(read_text(path), str(path), keys), str(path)).plain()
+        tree = from_plain(read_tree(read_text(path), str(path), _STUDY_KEYS), str(path)).plain()
     config = _config()
     if tree.get("data") is None and "data" in config:
         tree["data"] = config["data"]
@@ -75,7 +75,7 @@ def _config() -> dict[str, Any]:
     text = read_text(path)
     if all(not line.strip() or line.lstrip().startswith("#") for line in text.splitlines()):
         return {}
-    tree = read_tree(text, str(path))
+    tree = read_tree(text, str(path), ", ".join(_CONFIG_KEYS))
     wrong = [
         f"unknown {key!r}{nearest(key, _CONFIG_KEYS)}" for key in tree if key not in _CONFIG_KEYS
     ]

@@ -96,9 +96,9 @@ def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
     changes = profile(facts.name) | {"data.dataset": facts.name}
     if facts.name == "imagefolder":
         changes |= _sizes(recipe, facts)
-    backbone = recipe.model.facts
-    if backbone is not None and backbone.fixed_size:
-        changes["data.resolution"] = backbone.input_size
+    fixed = _fixed_size(recipe)
+    if fixed is not None:
+        changes["data.resolution"] = fixed
     resolution = changes["data.resolution"]
     # The paper's constants in pixels are meant for its 256-pixel images.
     changes["augment.randaug_pixel_scale"] = resolution / 256
@@ -156,7 +156,8 @@ def describe_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 def _sizes(recipe: Recipe, facts: DataFacts) -> dict[str, Any]:
     """Return resolution, store and batch for a folder of images."""
     # A base for small images says nothing of these: the usual 224 pixels, or what they have.
-    size = min(recipe.data.resolution, 224) if recipe.data.dataset == "imagenet" else 224
+    usual = min(recipe.data.resolution, 224) if recipe.data.dataset == "imagenet" else 224
+    size = _fixed_size(recipe) or usual
     stored = round(size / 0.875)
     if facts.native_size is not None and min(facts.native_size) <= stored:
         size = stored = min(facts.native_size)
@@ -167,6 +168,11 @@ def _sizes(recipe: Recipe, facts: DataFacts) -> dict[str, Any]:
     while per_step > 2 and facts.train < 10 * per_step:
         per_step //= 2
     return {"data.resolution": size, "data.stored_size": stored, "data.batch_size": per_step}
+
+
+def _fixed_size(recipe: Recipe) -> int | None:
+    facts = recipe.model.facts
+    return facts.input_size if facts is not None and facts.fixed_size else None
 
 
 def _with_model(recipe: Recipe, model: Model) -> Recipe:

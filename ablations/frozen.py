@@ -41,7 +41,7 @@ def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]
     if not path.exists():
         raise RequestError(f"there is no study {folder.name!r} in {folder.parent.parent}")
     try:
-        tree = read_tree(read_text(path), str(path))
+        tree = read_tree(read_text(path), str(path), "a frozen plan")
         if tree.get("schema_version") != SCHEMA:
             raise RequestError(
                 f"{path} is of schema version {tree.get('schema_version')!r}; this program reads"

@@ -109,12 +109,15 @@ class Ledger:
             yield
 
     def is_held(self, run: str) -> bool:
-        """Return whether a living process is making the run."""
+        """Return whether a living process may be making the run: without locks, it may."""
         try:
-            with (self.run_folder(run) / ".lock").open("rb") as file:
-                return not _locked(file)
+            with (self.run_folder(run) / ".lock").open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
+        except OSError:
+            return True
+        return False
 
     @contextlib.contextmanager
     def claim(self, run: str, wait: Callable[[], None]) -> Iterator[bool]:
@@ -127,10 +130,15 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as file:
             waited = False
-            while not _locked(file):
+            for _ in range(5):  # somebody may only be looking (`is_held`)
+                if held := _locked(file):
+                    break
+                time.sleep(0.02)
+            while not held:
                 waited = True
                 wait()
                 time.sleep(1.0)
+                held = _locked(file)
             yield waited
 
     def outcome(self, run: Run) -> Outcome:

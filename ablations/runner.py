@@ -87,7 +87,7 @@ def carry_out(
         f" {len(plan.runs) - len(runs)} runs done, {len(runs)} to train with"
         f" {slots.count} at once on {', '.join(slots.devices)}"
     )
-    prepare_images(prepared, ledger, _decoding(say))
+    prepare_images(prepared, ledger, _decoding(say), check=True)
     jobs = make_jobs(prepared, runs, ledger, options)
     say("starting the workers (they import torch once) and timing a few steps ...")
     with LocalPool(
@@ -117,7 +117,7 @@ def price(prepared: Prepared, ledger: Ledger, options: Options) -> dict[str, flo
     """Return the estimated seconds of a run by arm, measured in a worker; trains nothing."""
     from ablations.launch.local import LocalPool
 
-    prepare_images(prepared, ledger, _decoding(lambda _: None))
+    prepare_images(prepared, ledger, _decoding(lambda _: None), check=False)
     slots = choose_slots(len(prepared.plan.runs), options)
     count = min(slots.count, len(prepared.plan.ends))
     with LocalPool(count, slots.devices, slots.threads, track=False) as pool:

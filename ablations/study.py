@@ -127,9 +127,13 @@ def plan_study(
 
 
 def prepare_images(
-    prepared: Prepared, ledger: Ledger, progress: Callable[[int, int], None]
+    prepared: Prepared, ledger: Ledger, progress: Callable[[int, int], None], *, check: bool
 ) -> None:
-    """Split and decode what the plan needs, so that what is wrong is told before any training."""
+    """Split and decode what the plan needs, so that what is wrong is told before any training.
+
+    With `check`, images that are to be streamed are decoded once too: minutes for a large set,
+    which a mere plan does not spend.
+    """
     from lightning_modules.data import cache_key, check_decodable, open_cache, training_parts
 
     source = open_source(
@@ -138,7 +142,7 @@ def prepare_images(
     for data in {arm.recipe.data for arm in prepared.plan.layout.arms}:
         training_parts(source.train, data, prepared.plan.seeds[0])
     sizes = {arm.recipe.data.stored_size for arm in prepared.plan.layout.arms}
-    if 0 in sizes:
+    if 0 in sizes and check and not prepared.request.skip_corrupt:  # else they are known
         check_decodable(source, ledger.cache, progress)
     sizes.discard(0)
     wrong = []  # of both parts, told together

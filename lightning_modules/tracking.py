@@ -29,7 +29,19 @@ def open_logger(tracking: Tracking | None) -> Any:
 
     project = tracking.project or os.environ.get("WANDB_PROJECT")
     mode = os.environ.get("WANDB_MODE") or ("online" if project else "offline")
-    return WandbLogger(
+
+    class Logger(WandbLogger):
+        """Lightning's, which lets no failure of the client into the training."""
+
+        def log_metrics(self, *arguments: Any, **named: Any) -> None:
+            with _told("logging"):
+                super().log_metrics(*arguments, **named)
+
+        def finalize(self, status: str) -> None:
+            with _told("closing"):
+                super().finalize(status)
+
+    return Logger(
         project=project or "ablate",
         entity=tracking.entity,
         name=tracking.name,

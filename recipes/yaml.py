@@ -98,7 +98,7 @@ def read_tree(
     if not found:
         raise RecipeError(f"{source} is empty; it should hold {holds}")
     if not isinstance(found, dict) or (len(found) == 1 and next(iter(found.values())) is None):
-        raise RecipeError(f"{source} does not hold a mapping of sections ({', '.join(SECTIONS)})")
+        raise RecipeError(f"{source} does not hold a mapping; it should hold {holds}")
     return {str(key): value for key, value in found.items()}
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8]
 
 _JPEG = b"\xff\xd8\xff"
+_SIXTEEN = ("PNG", "PPM")  # formats that hold at most 16 bits, whatever mode PIL gives them
 _DIRECT = ("YCbCr", "Gray")  # CMYK and rarer colour spaces are converted by PIL
 
 
@@ -94,7 +95,8 @@ def _rgb(image: Image) -> Image:
     if image.mode == "P":  # PIL warns about transparency that a conversion to RGB drops anyway
         image.load()
         image.info.pop("transparency", None)
-    if image.mode.startswith("I;16"):  # PIL's own conversion cuts at 255: all but white
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN)
+    if sixteen:  # PIL's own conversion cuts at 255: all but white
         image = PIL_Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"32-bit pixels (mode {image.mode}) have no agreed range; store 8 bits")

@@ -56,13 +56,18 @@ def ablate(
     done = subprocess.run(
         [*ABLATE, *map(str, words)],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})},
+        env={**without_wandb(), "OMP_NUM_THREADS": "1", **(variables or {})},
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
     return Said(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def without_wandb() -> dict[str, str]:
+    """The environment less this machine's own settings of W&B."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +95,8 @@ def call(
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(here))
+    for variable in os.environ.keys() - without_wandb().keys():
+        monkeypatch.delenv(variable)
 
     def run(*words: str | Path) -> Said:
         capsys.readouterr()

@@ -148,7 +148,7 @@ def test_two_components_that_write_different_values_are_refused(
     ("text", "told"),
     [
         ("", "is empty; it should hold base, add and"),
-        ("- a list", "does not hold a mapping"),
+        ("- a list", "does not hold a mapping; it should hold base, add and"),
         ("base: [tiny", "not well-formed YAML in line"),
         ("base: tiny\nad: ls\n", "unknown key 'ad'; did you mean 'add'(.|\n)*add is missing"),
         ("base: tiny\nadd: 3\nseeds: x\n", "add = 3 is not str(.|\n)*seeds = 'x' is not int"),

@@ -178,3 +178,9 @@ def test_a_backbone_of_one_input_size_keeps_it_on_small_images(tmp_path: Path) -
     assert fit_to_data(free, of("digits"))[0].data.resolution == 16
     remembered = resolve("vit_tiny_patch16_224", tmp_path).model.facts
     assert remembered is not None and remembered.fixed_size
+
+
+def test_images_of_a_folder_are_stored_for_a_backbone_of_one_size(tmp_path: Path) -> None:
+    base = resolve("vit_small_patch16_384", tmp_path)
+    data = fit_to_data(base, folder_of())[0].data
+    assert (data.resolution, data.stored_size) == (384, round(384 / 0.875))

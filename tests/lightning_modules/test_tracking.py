@@ -153,3 +153,17 @@ def test_a_project_needs_a_key(monkeypatch, tmp_path, environment, project, able
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert can_track(project) is able
+
+
+def test_a_client_that_dies_in_training_leaves_the_result_as_it_is(
+    tiny, on_cpu, tmp_path, tracking, monkeypatch
+):
+    import wandb
+
+    def lost(*arguments, **named):
+        raise ConnectionResetError("Connection lost")
+
+    monkeypatch.setattr(wandb.Run, "log", lost)  # the client's, not ours
+    result = fit(tiny, 0, replace(on_cpu, tracking=tracking), tmp_path / "run")
+    assert result.status == "finished"
+    assert wandb.run is None

@@ -134,8 +134,10 @@ def test_sixteen_bits_of_grey_keep_their_upper_half() -> None:
     grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "png")
-    pixels = decode_image(file.getvalue(), "grey.png")
-    assert (pixels == (grey >> 8).astype(np.uint8)[:, :, None]).all()
+    portable = b"P5 16 16 65535\n" + grey.astype(">u2").tobytes()
+    for content in (file.getvalue(), portable):
+        pixels = decode_image(content, "grey")
+        assert (pixels == (grey >> 8).astype(np.uint8)[:, :, None]).all()
 
 
 def test_pixels_without_a_range_are_refused() -> None:
