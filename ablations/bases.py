@@ -96,10 +96,11 @@ def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
     changes = profile(facts.name) | {"data.dataset": facts.name}
     if facts.name == "imagefolder":
         changes |= _sizes(recipe, facts)
-    fixed = _fixed_size(recipe)
-    if fixed is not None:
-        changes["data.resolution"] = fixed
     resolution = changes["data.resolution"]
+    backbone = recipe.model.facts
+    if backbone is not None:  # smaller images are enlarged to what the network can take
+        resolution = _fixed_size(recipe) or max(resolution, backbone.smallest_size)
+        changes["data.resolution"] = resolution
     # The paper's constants in pixels are meant for its 256-pixel images.
     changes["augment.randaug_pixel_scale"] = resolution / 256
     fitted = edit(recipe, changes)

@@ -21,6 +21,7 @@ from recipes import Fact, Facts, Model, RecipeError, at, peak
 
 _SQUEEZE_EXCITE = ("SEModule", "SqueezeExcite", "SqueezeExcitation", "SEWithNorm")
 _PATHS = ("drop_path", "drop_path1", "drop_path2")
+_SIZES = (16, 32, 64, 96, 128, 160, 192)  # pixels per side that are tried
 _SENTINEL = 0.123456789  # a dropout rate that no constructor uses of itself
 
 
@@ -89,7 +90,8 @@ def describe(backbone: str) -> Model:
             for path, status, reason in rows
             if status != "can"
         ),
-        fixed_size=_has_fixed_size(network, int(size)),
+        fixed_size=not _takes(network, 2 * int(size)),
+        smallest_size=_smallest_size(network, int(size)),
     )
     return Model(backbone=backbone, facts=facts)
 
@@ -293,14 +295,20 @@ def _resnet_d_fact(network: Any, family: str) -> tuple[str, str]:
     return "can", ""
 
 
-def _has_fixed_size(network: nn.Module, size: int) -> bool:
-    """Return whether the network refuses images of half its side, as most transformers do."""
+def _takes(network: nn.Module, size: int) -> bool:
+    """Return whether the network can be trained on images of `size` pixels per side."""
     try:
         with torch.device("meta"), torch.no_grad():
-            network.eval()(torch.empty(1, 3, size // 2, size // 2))
+            network.train()(torch.empty(2, 3, size, size))
     except (AssertionError, RuntimeError, ValueError):
-        return True
-    return False
+        return False
+    return True
+
+
+def _smallest_size(network: nn.Module, usual: int) -> int:
+    """Return the first size that the network takes, among a few; 0: already the first."""
+    found = next((size for size in _SIZES if size < usual and _takes(network, size)), usual)
+    return 0 if found == _SIZES[0] else found
 
 
 def _drop_path_fact(network: nn.Module, family: str) -> tuple[str, str]:

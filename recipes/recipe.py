@@ -39,6 +39,7 @@ class Facts:
     batch_norm: bool
     leaves: tuple[Fact, ...] = ()
     fixed_size: bool = False  # takes images of `input_size` only
+    smallest_size: int = 0  # pixels per side below which it cannot be trained; 0: 16 are enough
 
     def of(self, path: str) -> Fact:
         """Return the fact about a leaf; a leaf without one can be moved on every backbone."""

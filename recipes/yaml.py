@@ -180,6 +180,7 @@ def read_facts(tree: Any, source: str) -> Facts:
             stages=int(tree["stages"]),
             batch_norm=bool(tree["batch_norm"]),
             fixed_size=bool(tree.get("fixed_size", False)),
+            smallest_size=int(tree.get("smallest_size", 0)),
             leaves=tuple(
                 Fact(path=path, status=row["status"], reason=row.get("reason", ""))
                 for path, row in rows.items()
@@ -199,6 +200,7 @@ def plain_facts(facts: Facts) -> dict[str, Any]:
         "stages": facts.stages,
         "batch_norm": facts.batch_norm,
         **({"fixed_size": True} if facts.fixed_size else {}),
+        **({"smallest_size": facts.smallest_size} if facts.smallest_size else {}),
         "leaves": {
             fact.path: {"status": fact.status} | ({"reason": fact.reason} if fact.reason else {})
             for fact in facts.leaves

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ablations import resolve
 from ablations.bases import apply_settings, fit_to_data, fit_to_hardware, with_facts
+from lightning_modules import Classifier
 from lightning_modules.data import DataFacts
 from recipes import Recipe, RecipeError, diff, dumps, edit, leaves, load
 
@@ -184,3 +186,26 @@ def test_images_of_a_folder_are_stored_for_a_backbone_of_one_size(tmp_path: Path
     base = resolve("vit_small_patch16_384", tmp_path)
     data = fit_to_data(base, folder_of())[0].data
     assert (data.resolution, data.stored_size) == (384, round(384 / 0.875))
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest", "fixed"),
+    [
+        ("convnext_atto", 32, False),  # a stride of 4, then three of 2 with 2 x 2 kernels
+        ("densenet121", 32, False),
+        ("inception_v3", 96, False),
+        ("vit_tiny_patch16_224", 224, True),
+    ],
+)
+def test_small_images_are_enlarged_to_what_a_backbone_can_be_trained_on(
+    name: str, smallest: int, fixed: bool, tmp_path: Path
+) -> None:
+    base = resolve(name, tmp_path)
+    facts = base.model.facts
+    assert facts is not None
+    assert (facts.smallest_size, facts.fixed_size) == (smallest, fixed)
+    recipe = fit_to_data(base, of("digits"))[0]
+    assert recipe.data.resolution == smallest
+    module = Classifier(recipe, classes=10).train()
+    images = torch.zeros(2, 3, smallest, smallest)
+    module.loss(module(images), torch.tensor([0, 1])).backward()  # it does take them
