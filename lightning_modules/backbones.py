@@ -19,7 +19,7 @@ from torch import nn
 from lightning_modules.initialization import named_initialization
 from recipes import Fact, Facts, Model, RecipeError, at, peak
 
-_SQUEEZE_EXCITE = ("SEModule", "SqueezeExcite", "SqueezeExcitation", "SEWithNorm")
+SQUEEZE_EXCITE = ("SEModule", "SqueezeExcite", "SqueezeExcitation", "SEWithNorm")
 _PATHS = ("drop_path", "drop_path1", "drop_path2")
 _SIZES = (16, 32, 64, 96, 128, 160, 192)  # pixels per side that are tried
 _SENTINEL = 0.123456789  # a dropout rate that no constructor uses of itself
@@ -268,7 +268,7 @@ def _reads_drop_rate(network: nn.Module) -> bool:
 
 
 def _squeeze_excite_fact(network: nn.Module, family: str) -> tuple[str, str]:
-    found = sum(type(module).__name__ in _SQUEEZE_EXCITE for module in network.modules())
+    found = sum(type(module).__name__ in SQUEEZE_EXCITE for module in network.modules())
     if found:
         return "present", f"timm's {family} here has {found} squeeze-and-excitation modules already"
     if type(network) is not ResNet:

@@ -131,6 +131,11 @@ class ImageData(pl.LightningDataModule):
                 magnitude=at(augment.randaug_magnitude, 0.0),
             )
 
+    @property
+    def magnitude(self) -> float | None:
+        """RandAugment's present magnitude; None without RandAugment."""
+        return None if self._randaugment is None else self._randaugment.magnitude
+
     def set_magnitude(self, value: float) -> None:
         """Move RandAugment's magnitude; holds from the next batch on."""
         if self._randaugment is not None:
@@ -198,6 +203,42 @@ class ImageData(pl.LightningDataModule):
         """Return the images of `evaluate.split`, in their fixed order."""
         return _Loader(self, self.recipe.evaluate.split)
 
+    def first_batches(self, images: int, count: int) -> list[Batch]:
+        """Return `count` training batches of a few images each, the first of the first epoch."""
+        loader = _Loader(self, "train")
+        order = permutation(self.seed, "order", 0, self.size("train"))
+        last = max(len(order) - images, 0)
+        return [loader.batch(order, min(place * images, last), 0, images) for place in range(count)]
+
+    def transforms(self) -> list[Any]:
+        """Return what is done to a training image, in order, as plain values."""
+        data = self.recipe.data
+        stored = self._parts["train"].streams
+        found: list[Any] = ["decode at every access" if stored else f"stored at {data.stored_size}"]
+        crop: dict[str, Any] = {"crop": data.crop, "to": data.resolution}
+        if data.crop == "random_resized":
+            crop["area"] = data.crop_area
+        if data.crop == "shift":
+            crop["padding"] = data.crop_padding
+        found.append(crop | {"interpolation": data.interpolation})
+        found += ["flip"] if data.flip else []
+        found += [] if self._randaugment is None else [self._randaugment.describe()]
+        found.append("normalise")
+        return found + [
+            f"custom.{hook.name}" for hook in self.recipe.custom if hook.hook == "batch"
+        ]
+
+    def protocol(self) -> dict[str, Any]:
+        """Return how an image is evaluated, as plain values."""
+        evaluate = self.recipe.evaluate
+        return {
+            "split": evaluate.split,
+            "resolution": evaluate.resolution or self.recipe.data.resolution,
+            "crop_fraction": evaluate.crop_fraction,
+            "interpolation": evaluate.interpolation,
+            "weights": evaluate.weights,
+        }
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Crop, augment and normalise a batch on its device."""
         if not isinstance(batch, Batch):
@@ -208,12 +249,12 @@ class ImageData(pl.LightningDataModule):
         """Return the float batch that the network sees; training batches are augmented."""
         images, targets = batch.images, batch.targets
         if batch.train:
-            images = self._cropped(images, epoch, batch.start)
+            images = self.cropped(images, epoch, batch.start)
             if self._randaugment is not None:
                 images = self._randaugment(images, self.seed, epoch, batch.start)
         else:
             images = self._centered(images)
-        images = _normalized(images)
+        images = normalized(images)
         if batch.train and self._batch_hooks:
             torch.manual_seed(stream_seed(self.seed, "batch", epoch, batch.start))
             targets = torch.nn.functional.one_hot(targets, self.classes).to(images.dtype)
@@ -221,7 +262,8 @@ class ImageData(pl.LightningDataModule):
                 images, targets = hook(images, targets)
         return Batch(images, targets, batch.start, batch.train)
 
-    def _cropped(self, images: Tensor, epoch: int, start: int) -> Tensor:
+    def cropped(self, images: Tensor, epoch: int, start: int) -> Tensor:
+        """Return training images as uint8 at the training resolution, cropped and mirrored."""
         data, count = self.recipe.data, len(images)
         height, width = images.shape[2:]
         flip = None
@@ -309,19 +351,21 @@ class _Loader:
         starts = [step * self.batch_size for step in range(len(self))]
         if not self._part.streams:
             for start in starts:
-                yield self._batch(order, start, epoch)
+                yield self.batch(order, start, epoch, self.batch_size)
             return
         # One batch is decoded ahead while the network works on the one before.
         with ThreadPoolExecutor(1) as ahead:
-            waiting = [ahead.submit(self._batch, order, start, epoch) for start in starts[:2]]
+            size = self.batch_size
+            waiting = [ahead.submit(self.batch, order, start, epoch, size) for start in starts[:2]]
             for step in range(len(starts)):
                 batch = waiting.pop(0).result()
                 if step + 2 < len(starts):
-                    waiting.append(ahead.submit(self._batch, order, starts[step + 2], epoch))
+                    waiting.append(ahead.submit(self.batch, order, starts[step + 2], epoch, size))
                 yield batch
 
-    def _batch(self, order: np.ndarray, start: int, epoch: int) -> Batch:
-        places = order[start : start + self.batch_size]
+    def batch(self, order: np.ndarray, start: int, epoch: int, size: int) -> Batch:
+        """Return up to `size` images from a place of the epoch's order on."""
+        places = order[start : start + size]
         if self._part.streams:
             images = self._data._stream(self._part, places, epoch, start, self._train)
         else:
@@ -329,7 +373,7 @@ class _Loader:
         return Batch(images, self._part.labels[torch.from_numpy(places)], start, self._train)
 
 
-def _normalized(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     """Return uint8 (N, 3, H, W) as normalised float32, channels last."""
     scale = torch.tensor([255.0 * s for s in STD], device=images.device).view(1, 3, 1, 1)
     mean = torch.tensor([255.0 * m for m in MEAN], device=images.device).view(1, 3, 1, 1)

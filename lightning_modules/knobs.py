@@ -76,7 +76,14 @@ class Knobs(pl.Callback):
     ) -> None:
         module: Classifier = pl_module  # type: ignore[assignment]
         progress = min(trainer.global_step / max(trainer.estimated_stepping_batches, 1), 1.0)
-        for path in paths:
-            scalar = value_at(module.recipe, path)
-            if isinstance(scalar, Schedule):
-                KNOBS[path](trainer, module, at(scalar, progress))
+        turn(trainer, module, progress, paths)
+
+
+def turn(
+    trainer: pl.Trainer, module: Classifier, progress: float, paths: tuple[str, ...] = tuple(KNOBS)
+) -> None:
+    """Move the scheduled ones among `paths` to their values at a progress in [0, 1]."""
+    for path in paths:
+        scalar = value_at(module.recipe, path)
+        if isinstance(scalar, Schedule):
+            KNOBS[path](trainer, module, at(scalar, progress))

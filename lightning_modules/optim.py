@@ -10,7 +10,7 @@ from lightning_modules.schedules import peak_lr
 from recipes import Recipe, at, peak
 
 _TINY = 1e-12  # a momentum that changes nothing in float32
-_NORMS = (
+NORMS = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
     nn.LayerNorm,
@@ -36,7 +36,7 @@ def parameter_groups(
                 decays = parameter.ndim > 1
             else:
                 # Subclasses cover timm's fused BatchNormAct2d and LayerNorm2d.
-                decays = scope == "all" or not isinstance(module, _NORMS)
+                decays = scope == "all" or not isinstance(module, NORMS)
             (decayed if decays else kept).append(parameter)
     return decayed, kept
 

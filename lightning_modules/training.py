@@ -63,7 +63,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
     data.setup()
     module = Classifier(recipe, classes=data.classes, seed=seed)
     curves = Curves(folder / "metrics.jsonl", began)
-    with _quiet(), tracked(execution.tracking) as logger:
+    with quiet(), tracked(execution.tracking) as logger:
         trainer = _trainer(recipe, execution, device, folder, curves, data, logger)
         resume = folder / _LAST
         status, message = "finished", ""
@@ -136,20 +136,28 @@ def _trainer(
     # One point of the curve per epoch, or fewer, and none where nothing is held out for it.
     every = max(-(-epochs // max(execution.evaluations, 1)), 1)
     held_out = data.size("minival") > 0 and execution.evaluations > 0
-    return pl.Trainer(
+    return trainer_of(
+        recipe,
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        max_epochs=epochs,
         callbacks=callbacks,
         logger=logger if logger is not None else False,
         check_val_every_n_epoch=every,
         limit_val_batches=None if held_out else 0,
+        default_root_dir=folder,
+    )
+
+
+def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
+    """Return a Trainer for the recipe's epochs that says, saves and checks nothing by itself."""
+    return pl.Trainer(
+        max_epochs=recipe.optim.epochs,
         num_sanity_val_steps=0,
         log_every_n_steps=10**9,  # only epochs are logged; steps are read nowhere
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        default_root_dir=folder,
+        **arguments,
     )
 
 
@@ -204,7 +212,7 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence what Lightning says to a person at a single run; errors still come through."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
     levels = [logger.level for logger in loggers]
@@ -212,6 +220,8 @@ def _quiet() -> Iterator[None]:
         # Our loader gathers whole batches from memory; workers would only slow it (measured).
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Starting from v1.9.0.*")
+        # pytorch-lightning 2.6's own use of what torch 2.15 deprecates.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # Epochs are logged, steps are not (see `_trainer`).
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         for logger in loggers:

@@ -1,0 +1,290 @@
+"""The first steps of a recipe in a real Lightning Trainer, on a few images, watched from inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from lightning_modules import training
+from lightning_modules.augment import RandAugment
+from lightning_modules.classifier import Classifier
+from lightning_modules.image_data import Batch, ImageData, normalized
+from lightning_modules.knobs import turn
+from lightning_modules.probe.behaviour import smoothing
+from lightning_modules.probe.structure import digest, optimizer_words
+from recipes import at
+
+STEPS = 3  # the first of a warm-up has no learning rate, the second moves, the third has momentum
+PROGRESS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+_SAMPLED = 200_000  # numbers of the state that the average's decay is measured on
+
+
+class _Few:
+    """A loader of given batches; Lightning takes a list for several loaders."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
+
+
+class ProbeData(ImageData):
+    """A recipe's own images, a few at a time; what its pipeline makes of them is noted.
+
+    The network sees them shrunk to `side` pixels where that is less: what it does does not depend
+    on the resolution, what it costs does.
+    """
+
+    def __init__(self, *args: Any, images: int, side: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._images, self._side = images, side
+        self.given: list[Batch] = []  # as the loader gave them
+        self.made: list[Batch] = []  # as the pipeline made them
+
+    def train_dataloader(self) -> _Few:
+        """Return the first images of the first epoch, in its order."""
+        self.given = self.first_batches(self._images, STEPS)
+        return _Few(self.given)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Note what the pipeline makes of a batch, and shrink it."""
+        made = super().on_after_batch_transfer(batch, dataloader_idx)
+        self.made.append(made)
+        return made._replace(images=self.shrunk(made.images))
+
+    def shrunk(self, images: Tensor) -> Tensor:
+        """Return images of at most the probe's side."""
+        if images.shape[-1] <= self._side:
+            return images
+        size = (self._side, self._side)
+        return interpolate(images, size=size, mode="bilinear", antialias=True)
+
+    def expected(self, batch: Batch) -> Tensor:
+        """Return what the recipe's leaves make of the first batch, put together once more here."""
+        augment = self.recipe.augment
+        images = self.cropped(batch.images, 0, batch.start)
+        if augment.randaug_layers:
+            images = RandAugment(
+                augment.randaug_layers,
+                augment.randaug_space,
+                pixel_scale=augment.randaug_pixel_scale,
+                solarize_wrap=augment.randaug_solarize_wrap,
+                magnitude=at(augment.randaug_magnitude, 0.0),
+            )(images, self.seed, 0, batch.start)
+        return normalized(images)
+
+
+class _Watch(pl.Callback):
+    """Reads the built objects in the steps of a run and over its whole length; then stops it."""
+
+    def __init__(self, data: ProbeData, images: Tensor) -> None:
+        self._data, self._images = data, images
+        self._before: tuple[list[Tensor], list[Tensor]] | None = None
+        self._names: list[str] = []
+        self.live: list[dict[str, Any]] = []
+        self.losses: list[float] = []
+        self.decays: list[float | None] = []
+        self.found: dict[str, Any] = {}
+
+    def on_train_batch_start(
+        self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Measure what the average did after the step before."""
+        self._measure_average(pl_module)
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        """Read what the step is about to be taken with."""
+        row = _readings(trainer, pl_module, self._data)
+        self.live.append(
+            {"learning_rate": [group["lr"] for group in optimizer.param_groups], **row}
+        )
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the average as it was before this step is taken into it; stop after the last."""
+        self.losses.append(float(outputs["loss"]))
+        if pl_module.averaged is not None:  # the module moves it after the callbacks
+            state, now = pl_module.averaged.state(), dict(_floating(pl_module.network))
+            self._names = self._names or _few(state)
+            average = [state[name].clone() for name in self._names]
+            self._before = (average, [now[name].detach().clone() for name in self._names])
+        if batch_idx + 1 == STEPS:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Read everything over the whole length of training."""
+        self._measure_average(pl_module)
+        optimizer = trainer.optimizers[0]
+        scheduler = trainer.lr_scheduler_configs[0].scheduler
+        total = int(trainer.estimated_stepping_batches)
+        steps = sorted({*range(STEPS), *(min(round(p * total), total - 1) for p in PROGRESS)})
+        names = {id(one): name for name, one in pl_module.network.named_parameters()}
+        trained = digest(parameter for _, parameter in pl_module.network.named_parameters())
+        with torch.no_grad():
+            raw = pl_module.eval().predict_logits(self._images, "raw").double()
+            reported = pl_module.predict_logits(self._images, pl_module.recipe.evaluate.weights)
+        curves: dict[str, list[Any]] = {}
+        for progress in PROGRESS:
+            turn(trainer, pl_module, progress)
+            for path, value in _readings(trainer, pl_module, self._data).items():
+                curves.setdefault(path, []).append(value)
+        self.found = {
+            "steps": {"epochs": trainer.max_epochs, "total": total},
+            "learning_rate": [
+                [step, [float(base * factor(step)) for base, factor in _factors(scheduler)]]
+                for step in steps
+            ],
+            "curves": curves,
+            "optimizer": optimizer_words(optimizer, names),
+            "trained": trained,
+            "raw": raw.tolist(),
+            "reported": reported.double().tolist(),
+            "clipped": _clipped(pl_module, optimizer),
+            "decayed": _decayed(optimizer),
+        }
+
+    def _measure_average(self, module: Classifier) -> None:
+        if self._before is None or module.averaged is None:
+            return
+        state = module.averaged.state()
+        up, down = 0.0, 0.0
+        for name, old, new in zip(self._names, *self._before, strict=True):
+            gap = (old - new).double()
+            up += float(((state[name] - new).double() * gap).sum())
+            down += float((gap * gap).sum())
+        self.decays.append(up / down if down > 0 else None)
+        self._before = None
+
+
+def first_steps(module: Classifier, data: ProbeData, images: Tensor) -> dict[str, Any]:
+    """Take the first steps of the module's recipe and return what was seen. The module is spent.
+
+    `learning_rate`: [step, value by group] over the whole length of training; `curves`: everything
+    that may move, by leaf, at `PROGRESS`; `live`: the same in the steps themselves; `decays`: of
+    the average, measured; `decayed`: the weight decay by group, measured by steps without a
+    gradient at the end; `clipped`: what is left of a gradient of norm 10^6; `trained`: a digest of
+    the weights after the steps; `raw`, `reported`: logits of `images` by the raw weights and by
+    those that are evaluated; `inputs`, `targets`: digests of what the network was given.
+    """
+    watch = _Watch(data, images)
+    with training.quiet():
+        trainer = training.trainer_of(
+            module.recipe,
+            accelerator="cpu",
+            devices=1,
+            callbacks=[watch],
+            logger=False,
+            limit_val_batches=0,
+        )
+        trainer.fit(module, data)
+    plain = not module.recipe.custom
+    return {
+        **watch.found,
+        "live": watch.live,
+        "losses": watch.losses,
+        "decays": watch.decays,
+        "inputs": [digest([batch.images]) for batch in data.made],
+        "targets": [digest([batch.targets]) for batch in data.made],
+        "expected_inputs": digest([data.expected(data.given[0])]) if plain else None,
+    }
+
+
+def _readings(trainer: Any, module: Classifier, data: ProbeData) -> dict[str, Any]:
+    """Return what every knob has set now, read from the objects that use it."""
+    groups = trainer.optimizers[0].param_groups
+    return {
+        "model.dropout": _dropout_rates(module.network),
+        "model.drop_path": {
+            name: part.drop_prob
+            for name, part in module.network.named_modules()
+            if isinstance(part, DropPath)
+        },
+        "augment.randaug_magnitude": data.magnitude,
+        "optim.momentum": [
+            group["betas"][0] if "betas" in group else group.get("momentum") for group in groups
+        ],
+        "optim.weight_decay": [group.get("weight_decay") for group in groups],
+        "optim.ema_decay": module.ema_decay,
+        "loss.label_smoothing": smoothing(module),
+    }
+
+
+def _dropout_rates(network: nn.Module) -> list[float]:
+    """Return the rates of all dropout that is on: of modules, else of the one in `forward`."""
+    rates = [part.p for part in network.modules() if isinstance(part, nn.Dropout) and part.p > 0]
+    functional = [
+        float(part.drop_rate)  # type: ignore[arg-type]
+        for part in network.modules()
+        if getattr(part, "dropout_modules", None) == () and getattr(part, "drop_rate", 0)
+    ]
+    return sorted(rates + functional)
+
+
+def _factors(scheduler: Any) -> Sequence[tuple[float, Any]]:
+    return list(zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True))
+
+
+def _floating(network: nn.Module) -> list[tuple[str, Tensor]]:
+    found = [(name, parameter.detach()) for name, parameter in network.named_parameters()]
+    return found + list(network.named_buffers())
+
+
+def _few(state: dict[str, Tensor]) -> list[str]:
+    """Return names of the state, statistics first: they move from the first step on."""
+    names: list[str] = []
+    total = 0
+    for name in sorted(state, key=lambda name: "running_" not in name):
+        if names and total + state[name].numel() > _SAMPLED:
+            continue
+        total += state[name].numel()
+        names.append(name)
+    return names
+
+
+def _clipped(module: Classifier, optimizer: torch.optim.Optimizer) -> float:
+    parameters = [one for one in module.network.parameters() if one.requires_grad]
+    count = sum(one.numel() for one in parameters)
+    for one in parameters:
+        one.grad = torch.full_like(one, 1e6 / count**0.5)
+    module.configure_gradient_clipping(optimizer)
+    norms = torch.stack([one.grad.double().norm() for one in parameters if one.grad is not None])
+    for one in parameters:
+        one.grad = None
+    return float(norms.norm())
+
+
+def _decayed(optimizer: torch.optim.Optimizer) -> list[float] | None:
+    """Return by group what one step without a gradient takes off a weight, at learning rate 1.
+
+    None where the rule does not leave that to be read (RMSProp divides it away).
+    """
+    if type(optimizer) not in (torch.optim.SGD, torch.optim.AdamW):
+        return None
+    optimizer.state.clear()
+    found = []
+    for group in optimizer.param_groups:
+        for one in group["params"]:
+            one.grad = None
+    for group in optimizer.param_groups:
+        weight = max(group["params"], key=lambda one: float(one.detach().abs().max()))
+        place = int(weight.detach().abs().argmax())
+        before = float(weight.detach().reshape(-1)[place])
+        weight.grad = torch.zeros_like(weight)
+        group["lr"] = 1.0
+        optimizer.step()
+        weight.grad = None
+        taken = 1.0 - float(weight.detach().reshape(-1)[place]) / before
+        ahead = 1.0 + group["momentum"] if group.get("nesterov") else 1.0
+        found.append(taken / ahead)
+    return found

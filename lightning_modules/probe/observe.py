@@ -1,0 +1,74 @@
+"""`observe`: build what a recipe asks for and write down what it is and does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from lightning_modules.classifier import Classifier
+from lightning_modules.execution import Execution
+from lightning_modules.probe import structure
+from lightning_modules.probe.behaviour import behaviour
+from lightning_modules.probe.live import PROGRESS, ProbeData, first_steps
+from recipes import Recipe
+
+SCHEMA = 1
+_IMAGES = 8  # of a probe batch
+_SIDE = 64  # pixels that the network sees at most, unless it needs more
+
+
+def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
+    """Return what the built objects of a recipe are and do, as plain values. Trains nothing.
+
+    The network, the loss, the optimiser and the data are those that `fit` would build for seed 0;
+    they see 8 training images and take three steps, on a CPU.
+
+    Args:
+        recipe: with the facts of its backbone, where small images must be kept from it.
+        execution: folders of data and cache, and threads; the device is not read.
+
+    Raises:
+        DataError, RecipeError: as `fit`.
+    """
+    if execution.threads is not None:
+        torch.set_num_threads(execution.threads)
+    facts = recipe.model.facts
+    side = max(_SIDE, facts.smallest_size) if facts is not None else recipe.data.resolution
+    if facts is not None and facts.fixed_size:
+        side = recipe.data.resolution
+    data = ProbeData(
+        recipe,
+        folder=execution.data_folder,
+        cache=execution.cache,
+        threads=execution.threads or 1,
+        skip_corrupt=execution.skip_corrupt,
+        expected=execution.data_fingerprint,
+        images=_IMAGES,
+        side=side,
+    )
+    data.setup()
+    module = Classifier(recipe, classes=data.classes)
+    network = module.network
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA,
+        "progress": list(PROGRESS),
+        "modules": structure.modules(network),
+        "parameters": structure.shapes(network),
+        "weights": structure.digests(network),
+        "statistics": structure.statistics(network),
+        "gates": structure.gates(network),
+        "residual_blocks": structure.residual_blocks(network),
+        "resnet_parts": structure.resnet_parts(network),
+        "transforms": data.transforms(),
+        "protocol": data.protocol(),
+        "batch": [data.recipe.data.batch_size, data.steps_per_epoch],
+    }
+    structure.wake(network)
+    batch = data.first_batches(_IMAGES, 1)[0]
+    plain = data.shrunk(data.prepare(batch._replace(train=False), 0).images)
+    found |= behaviour(module, plain, batch.targets)
+    # The steps begin as a run does: knobs at their values at the start of training.
+    module = Classifier(recipe, classes=data.classes)
+    structure.wake(module.network)
+    return found | first_steps(module, data, plain)
