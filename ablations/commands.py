@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Print arms, shared runs, what applies, cost; train nothing."""
     from ablations.report.planned import planned_document, planned_table
-    from ablations.runner import choose_slots, price
-    from ablations.study import missing_runs, plan_study
+    from ablations.runner import appraise, choose_slots
+    from ablations.study import certificates_of, missing_runs, plan_study
 
     check_execution(arguments)
     if arguments.format not in ("table", "json"):
@@ -67,9 +67,13 @@ def plan(arguments: argparse.Namespace) -> int:
         _say(note)
     options = options_of(arguments)
     missing = missing_runs(prepared.plan, ledger, retry=arguments.retry)
-    expected = price(prepared, ledger, options) if missing else {}
+    expected: dict[str, float] = {}
+    certificates = certificates_of(prepared.plan, ledger)
+    if missing:
+        expected, proven = appraise(prepared, ledger, options)
+        certificates = [one.plain() for one in proven]
     slots = choose_slots(len(prepared.plan.runs), options)
-    found = planned_document(prepared.plan, missing, expected, slots.count)
+    found = planned_document(prepared.plan, missing, expected, slots.count, certificates)
     show_result(_json(found) if arguments.format == "json" else planned_table(found))
     return 0
 
@@ -195,12 +199,12 @@ def _keep_report(study: str, ledger: Ledger) -> None:
     """Write the answer beside the plan, as `report.json` and `report.md`."""
     from ablations.frozen import thaw
     from ablations.report import document, render
-    from ablations.study import outcomes_of
+    from ablations.study import certificates_of, outcomes_of
     from lightning_modules.files import write_text
 
     folder = ledger.study_folder(study)
     plan, _, _ = thaw(folder)  # the latest revision, whichever was asked for
-    found = document(plan, outcomes_of(plan, ledger))
+    found = document(plan, outcomes_of(plan, ledger), certificates_of(plan, ledger))
     for form, suffix in (("json", "json"), ("markdown", "md")):
         path, text = folder / f"report.{suffix}", render(found, form)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -210,10 +214,10 @@ def _keep_report(study: str, ledger: Ledger) -> None:
 def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
     from ablations.report import document, render
     from ablations.report.notes import FAILED
-    from ablations.study import outcomes_of
+    from ablations.study import certificates_of, outcomes_of
 
     outcomes = outcomes_of(plan, ledger)
-    text = render(document(plan, outcomes, rope=rope), form)
+    text = render(document(plan, outcomes, certificates_of(plan, ledger), rope=rope), form)
     if output is None:
         show_result(text.rstrip("\n"))
     else:

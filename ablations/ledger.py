@@ -162,6 +162,17 @@ class Ledger:
             cost={name: result.get(name) for name in COSTS},
         )
 
+    def certificates(self, path: Path) -> list[dict[str, Any]]:
+        """Return the certificates in a file of a study or a run; empty where there is none.
+
+        Raises:
+            RequestError: the file is damaged or of another version.
+        """
+        found = self._read_file(path).get("certificates", [])
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise RequestError(f"{path} is damaged: remove it")
+        return found
+
     def result(self, run: str) -> dict[str, Any]:
         """Return the whole result of a finished run; empty where there is none."""
         return self._read(run, "result.json")
@@ -219,7 +230,9 @@ class Ledger:
         write_json(self.run_folder(run) / "status.json", value)
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
-        path = self.run_folder(run) / name
+        return self._read_file(self.run_folder(run) / name)
+
+    def _read_file(self, path: Path) -> dict[str, Any]:
         try:
             found = read_json(path)
         except PermissionError:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, recall
@@ -24,6 +25,10 @@ from lightning_modules.data import available_cores
 from lightning_modules.files import write_json
 from recipes import trajectory
 from recipes.identity import digest
+
+if TYPE_CHECKING:
+    from ablations.certificate import Certificate
+    from ablations.launch.local import LocalPool
 
 ASK_ABOVE_SECONDS = 3600.0
 
@@ -74,6 +79,7 @@ def carry_out(
         open_or_freeze(prepared, ledger)
         return 0
     from ablations.launch.local import LocalPool
+    from ablations.proving import keep
     from lightning_modules.tracking import can_track
 
     if options.track == "wandb" and not can_track(options.wandb_project):
@@ -88,11 +94,13 @@ def carry_out(
         f" {slots.count} at once on {', '.join(slots.devices)}"
     )
     prepare_images(prepared, ledger, _decoding(say), check=True)
-    jobs = make_jobs(prepared, runs, ledger, options)
-    say("starting the workers (they import torch once) and timing a few steps ...")
+    say("starting the workers (they import torch once); proving each arm, timing a few steps ...")
     with LocalPool(
         slots.count, slots.devices, slots.threads, track=options.track == "wandb"
     ) as pool:
+        certificates = _prove(pool, prepared, ledger, options, slots)
+        say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
+        jobs = make_jobs(prepared, runs, ledger, options, certificates)
         expected = _expect(pool, prepared, ledger, options, slots)
         at_once = min(slots.count, len(runs))
         total = sum(expected[run.arm] for run in runs) / at_once if expected else None
@@ -102,6 +110,7 @@ def carry_out(
             if total > ASK_ABOVE_SECONDS and not agree(words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
         open_or_freeze(prepared, ledger)
+        keep(certificates, plan, ledger)
         for run in runs:  # only now, so that nothing is lost by a refusal above
             if ledger.status(run.id) in TERMINAL - {"finished"}:
                 ledger.forget(run.id)
@@ -113,25 +122,40 @@ def carry_out(
     return len(runs)
 
 
-def price(prepared: Prepared, ledger: Ledger, options: Options) -> dict[str, float]:
-    """Return the estimated seconds of a run by arm, measured in a worker; trains nothing."""
+def appraise(
+    prepared: Prepared, ledger: Ledger, options: Options
+) -> tuple[dict[str, float], list[Certificate]]:
+    """Return the estimated seconds of a run by arm, and the certificates; trains nothing.
+
+    Raises:
+        RequestError: an arm did not get its treatment, or its first steps fail.
+    """
     from ablations.launch.local import LocalPool
 
     prepare_images(prepared, ledger, _decoding(lambda _: None), check=False)
     slots = choose_slots(len(prepared.plan.runs), options)
     count = min(slots.count, len(prepared.plan.ends))
     with LocalPool(count, slots.devices, slots.threads, track=False) as pool:
-        return _expect(pool, prepared, ledger, options, slots)
+        certificates = _prove(pool, prepared, ledger, options, slots)
+        return _expect(pool, prepared, ledger, options, slots), certificates
+
+
+def _prove(
+    pool: LocalPool, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
+) -> list[Certificate]:
+    from ablations.proving import prove
+
+    runs = [Run(id="", arm=arm.name, seed=0) for arm in prepared.plan.layout.arms]
+    executions = {job.arm: job.execution for job in make_jobs(prepared, runs, ledger, options)}
+    return prove(pool, prepared.plan, executions, ledger, slots.threads)
 
 
 def _expect(
-    pool: object, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
+    pool: LocalPool, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
 ) -> dict[str, float]:
     """Time the first and the last arm, remember it, and place the other arms between them."""
     from ablations.launch.job import Measure
-    from ablations.launch.local import LocalPool
 
-    assert isinstance(pool, LocalPool)
     plan = prepared.plan
     memory = ledger.cache / "speed.json"
     known: dict[str, float] = recall(memory)

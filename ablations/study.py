@@ -39,6 +39,7 @@ from recipes.tree import leaves
 if TYPE_CHECKING:
     import pandas
 
+    from ablations.certificate import Certificate
     from ablations.launch.job import Job
 
 EMBEDDED = "digits"
@@ -170,9 +171,13 @@ def missing_runs(plan: Plan, ledger: Ledger, *, retry: bool = False) -> list[Run
 
 
 def make_jobs(
-    prepared: Prepared, runs: Sequence[Run], ledger: Ledger, options: Options
+    prepared: Prepared,
+    runs: Sequence[Run],
+    ledger: Ledger,
+    options: Options,
+    certificates: Sequence[Certificate] = (),
 ) -> list[Job]:
-    """Return one job per run."""
+    """Return one job per run, each with the certificates of its arm."""
     from ablations.launch.job import Job
 
     plan = prepared.plan
@@ -198,9 +203,20 @@ def make_jobs(
                 data=plan.data,
                 home=ledger.home,
                 execution=execution,
+                certificates=tuple(one.plain() for one in certificates if one.arm == run.arm),
             )
         )
     return jobs
+
+
+def certificates_of(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
+    """Return the certificates of a study, or, where it trained nothing itself, of its runs."""
+    found = ledger.certificates(ledger.study_folder(plan.study) / "certificates.json")
+    if found:
+        return found
+    first = [run for run in plan.runs if run.seed == plan.seeds[0]]
+    paths = [ledger.run_folder(run.id) / "certificate.json" for run in first]
+    return [one for path in paths for one in ledger.certificates(path)]
 
 
 def outcomes_of(plan: Plan, ledger: Ledger) -> list[Outcome]:
@@ -217,7 +233,8 @@ class Study:
     @property
     def document(self) -> dict[str, Any]:
         """Return the object that `--format json` prints."""
-        return document(self.plan, outcomes_of(self.plan, self._ledger))
+        certificates = certificates_of(self.plan, self._ledger)
+        return document(self.plan, outcomes_of(self.plan, self._ledger), certificates)
 
     @property
     def runs(self) -> pandas.DataFrame:

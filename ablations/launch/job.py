@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Job:
     data: str
     home: Path
     execution: Execution
+    certificates: tuple[Mapping[str, Any], ...] = ()  # of its arm, as plain values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,16 @@ class Measure:
     """A recipe whose seconds per run are to be estimated before anything is trained."""
 
     key: str
+    recipe: Recipe
+    execution: Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observe:
+    """A recipe whose built objects are to be observed before anything is trained."""
+
+    key: str
+    arm: str
     recipe: Recipe
     execution: Execution
 
@@ -67,12 +78,20 @@ def estimate(measure: Measure) -> float:
     return seconds_per_run(measure.recipe, measure.execution)
 
 
+def look(wanted: Observe) -> dict[str, Any]:
+    """Return what the built objects of a recipe are and do."""
+    from lightning_modules.probe import observe
+
+    return observe(wanted.recipe, wanted.execution)
+
+
 def _train(
     job: Job, ledger: Ledger, tell: Callable[[Progress], None]
 ) -> tuple[str, float | None, str]:
     import torch
 
     from lightning_modules.data import DataError
+    from lightning_modules.files import write_json
     from lightning_modules.training import fit, write_environment
 
     folder = ledger.begin(job.run, job.recipe, job.seed, job.data)
@@ -80,6 +99,10 @@ def _train(
     with _log(folder / "log.txt"):
         try:
             write_environment(folder / "environment.json")
+            write_json(
+                folder / "certificate.json",
+                {"schema_version": 1, "certificates": list(job.certificates)},
+            )
             result = fit(job.recipe, job.seed, execution, folder)
         except (Stopped, KeyboardInterrupt):
             ledger.finish(job.run, "interrupted", None, "stopped; the same command goes on")

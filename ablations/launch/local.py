@@ -12,34 +12,43 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.launch.job import Job, Measure, Stopped, estimate, perform
+from ablations.launch.job import Job, Measure, Observe, Stopped, estimate, look, perform
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.data.errors import DataError
 from lightning_modules.execution import Progress
 from recipes import RecipeError
 
-_PRELOAD = ["lightning_modules.training", "lightning_modules.speed", "ablations.launch.job"]
+_PRELOAD = [
+    "lightning_modules.training",
+    "lightning_modules.speed",
+    "lightning_modules.probe",
+    "ablations.launch.job",
+]
+_LAST_WORDS = ("ended", "measured", "observed")  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
+
+
+Task = Job | Measure | Observe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What a worker says: `ready`, `started`, `progress`, `measured` or `ended`."""
+    """What a worker says: `ready`, `started`, `progress`, `measured`, `observed` or `ended`."""
 
     what: str
     slot: int
-    job: Job | Measure | None = None
+    job: Task | None = None
     progress: Progress | None = None
     status: str = ""
-    value: float | None = None
+    value: Any = None  # seconds of a measure, an observation, the accuracy of a run
     message: str = ""
 
 
@@ -47,7 +56,7 @@ class Event:
 class _Worker:
     process: Any
     connection: Connection
-    job: Job | Measure | None = None
+    job: Task | None = None
     ready: bool = False  # it has said so: what happens from now on is its job's doing
 
 
@@ -92,7 +101,7 @@ class LocalPool:
                 worker.process.join()
             worker.connection.close()
 
-    def run(self, jobs: Sequence[Job | Measure]) -> Iterator[Event]:
+    def run(self, jobs: Sequence[Task]) -> Iterator[Event]:
         """Carry out the jobs in order, as slots come free, and yield what happens.
 
         Yields an event with `what` "pulse" about once a second, so that a display can move.
@@ -110,11 +119,11 @@ class LocalPool:
                     continue
                 event = self._receive(slot)
                 yield event
-                if event.what in ("ended", "measured"):
+                if event.what in _LAST_WORDS:
                     left -= 1
                     yield from self._hand_out(slot, waiting)
 
-    def _hand_out(self, slot: int, waiting: list[Job | Measure]) -> Iterator[Event]:
+    def _hand_out(self, slot: int, waiting: list[Task]) -> Iterator[Event]:
         worker = self._workers[slot]
         if waiting and worker.job is None:
             worker.job = waiting.pop(0)
@@ -130,7 +139,7 @@ class LocalPool:
             return self._replace(slot)
         if what == "progress":
             return Event(what=what, slot=slot, job=job, progress=body)
-        if what in ("ended", "measured"):
+        if what in _LAST_WORDS:
             worker.job = None
             status, value, message = body
             return Event(what=what, slot=slot, job=job, status=status, value=value, message=message)
@@ -150,7 +159,8 @@ class LocalPool:
             )
         message = f"its worker died ({_cause(code)})"
         job = worker.job
-        status, value = "failed", None
+        status: str = "failed"
+        value: Any = None
         if isinstance(job, Job):
             ledger = Ledger(job.home)
             known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
@@ -159,7 +169,7 @@ class LocalPool:
             elif not ledger.is_held(job.run):  # else it died waiting for another process's run
                 ledger.finish(job.run, "failed", None, message)
         self._workers[slot] = self._start(slot)
-        what = "measured" if isinstance(job, Measure) else "ended"
+        what = {Measure: "measured", Observe: "observed"}.get(type(job), "ended")
         return Event(
             what=what if job is not None else "ready",
             slot=slot,
@@ -207,16 +217,18 @@ def _work(connection: Connection, device: str, threads: int) -> None:
             execution = dataclasses.replace(job.execution, device=device, threads=threads)
             ready = dataclasses.replace(job, execution=execution)
             if isinstance(ready, Measure):
-                _send(connection, ("measured", _measured(ready)))
+                _send(connection, ("measured", _tried(estimate, ready)))
+            elif isinstance(ready, Observe):
+                _send(connection, ("observed", _tried(look, ready)))
             else:
                 _send(connection, ("ended", perform(ready, tell)))
     except (EOFError, Stopped):
         return
 
 
-def _measured(measure: Measure) -> tuple[str, float | None, str]:
+def _tried(work: Callable[[Any], Any], task: Task) -> tuple[str, Any, str]:
     try:
-        return "finished", estimate(measure), ""
+        return "finished", work(task), ""
     except (RecipeError, DataError) as error:
         return "failed", None, str(error)
     except Exception as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablations.attribution import Analysis, Estimate, analyse
 from ablations.plans import Contrast, Outcome, Plan, values_by_arm
-from ablations.report.notes import FAILED, findings
+from ablations.report.notes import FAILED, certified, findings
 from recipes import trajectory
 from recipes.text import plain
 
@@ -20,7 +20,12 @@ COST = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "secon
 
 
 def document(
-    plan: Plan, outcomes: Sequence[Outcome], *, level: float = 0.95, rope: float | None = None
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    certificates: Sequence[Mapping[str, Any]] = (),
+    *,
+    level: float = 0.95,
+    rope: float | None = None,
 ) -> dict[str, Any]:
     """Return the answers of a study as plain values, none of them NaN.
 
@@ -63,7 +68,10 @@ def document(
         ],
         "split": _split(plan, analysis),
         "runs": [_run(outcome) for outcome in outcomes],
-        "notes": findings(plan, outcomes, analysis, list(estimates.values()), trainings, rope),
+        "notes": [
+            *findings(plan, outcomes, analysis, list(estimates.values()), trainings, rope),
+            *certified(plan, certificates),
+        ],
     }
 
 

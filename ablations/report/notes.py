@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
 from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
@@ -37,6 +38,27 @@ def findings(
         *plan.notes,
     ]
     return [_one_line(note) for note in found]
+
+
+def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return one note: what each arm was proven to change before it was trained."""
+    arms = {arm.name for arm in plan.layout.arms}
+    treated = [one for one in certificates if one.get("treated") and one.get("arm") in arms]
+    known = {one["arm"] for one in treated}
+    if arms - known:
+        without = [arm.name for arm in plan.layout.arms if arm.name not in known]
+        return [_one_line(f"no certificate is kept of {', '.join(without)}")]
+    found = [
+        f"{one['arm']} ({', '.join(one['changed'])})"
+        for one in treated
+        if one["parent"] is not None
+    ]
+    return [
+        _one_line(
+            "certified before training, each arm against its parent, with nothing else changed:"
+            f" {'; '.join(found)}"
+        )
+    ]
 
 
 def _one_line(text: str) -> str:

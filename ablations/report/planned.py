@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.certificate import FOLLOWING
 from ablations.plans import Plan, Run
 from ablations.progress import duration
 from recipes.text import plain
@@ -14,9 +16,13 @@ SCHEMA_VERSION = 1
 
 
 def planned_document(
-    plan: Plan, missing: Sequence[Run], expected: Mapping[str, float], slots: int
+    plan: Plan,
+    missing: Sequence[Run],
+    expected: Mapping[str, float],
+    slots: int,
+    certificates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return arms, contrasts, runs to make and their estimated seconds as plain values."""
+    """Return arms, contrasts, certificates and runs to make with their seconds, as plain values."""
     left = {run.id for run in missing}
     seconds = sum(expected.get(run.arm, 0.0) for run in missing)
     return {
@@ -54,6 +60,7 @@ def planned_document(
         "missing": len(missing),
         "slots": slots,
         "seconds": seconds / max(min(slots, len(missing)), 1) if expected else None,
+        "certificates": [dict(one) for one in certificates],
         "notes": list(plan.notes),
     }
 
@@ -86,6 +93,9 @@ def planned_table(found: Mapping[str, Any]) -> str:
         lines.append(
             f"  {arm['arm']:<{width}}  {arm['missing']} of {len(arm['runs'])} to train  {price}"
         )
+    if found["certificates"]:
+        lines += ["", "certificates: what each arm changes, looked at on what was built"]
+        lines += [line for one in found["certificates"] for line in _certificate(one)]
     total = found["seconds"]
     price = f", about {duration(total)} with {found['slots']} at once" if total else ""
     lines += [
@@ -93,6 +103,26 @@ def planned_table(found: Mapping[str, Any]) -> str:
         f"{found['missing']} of {found['runs']} runs to train{price}; nothing was trained",
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _certificate(one: Mapping[str, Any]) -> Iterator[str]:
+    if one["parent"] is None:
+        yield f"  {one['arm']}: is what its leaves say"
+        return
+    leaves = [
+        f"{path} {_show(old) or 'none'} -> {_show(new)}"
+        for path, (old, new) in one["declared"].items()
+    ]
+    seen = [
+        aspect if aspect in FOLLOWING else f"{aspect} ({words})"
+        for aspect, words in one["changed"].items()
+    ]
+    yield f"  {one['arm']} against {one['parent']}"
+    for name, words in (("declared", leaves), ("seen in", seen)):
+        yield from textwrap.wrap(
+            f"{name} {'; '.join(words)}", 100, initial_indent="    ", subsequent_indent="      "
+        )
+    yield "    and in nothing else"
 
 
 def _show(value: Any) -> str:
