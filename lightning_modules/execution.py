@@ -65,10 +65,12 @@ class Result:
     top1_raw: float | None
     top1_ema: float | None
     evaluated_images: int
+    chance_top1: float  # what a constant answer gets: the share of the commonest class, percent
     epochs: int
     steps: int
     seconds: float
     train_seconds: float  # in epochs alone; `seconds` has opening, building and evaluation too
+    data_seconds: float | None  # of these, waiting for images: loading, transfer, augmentation
     train_images_per_second: float
     peak_memory_bytes: int | None
     params: int

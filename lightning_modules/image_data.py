@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +96,7 @@ class ImageData(pl.LightningDataModule):
         threads: that decode.
         skip_corrupt: leave out images that cannot be decoded.
         expected: fingerprint that the data must have; None takes them as they are.
+        on_request: called whenever a training batch is asked for.
 
     Raises:
         DataError: what is wrong with the data set, when it is opened.
@@ -111,12 +112,13 @@ class ImageData(pl.LightningDataModule):
         threads: int = 1,
         skip_corrupt: bool = False,
         expected: str | None = None,
+        on_request: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.seed = recipe, seed
         self._spec = DataSpec(recipe.data.dataset, folder)
         self._cache, self._threads, self._skip_corrupt = cache, threads, skip_corrupt
-        self._expected = expected
+        self._expected, self.on_request = expected, on_request
         self._parts: dict[str, _Part] = {}
         self._batch_hooks = hooks_of(recipe, "batch")
         self.classes = 0
@@ -183,6 +185,10 @@ class ImageData(pl.LightningDataModule):
     def size(self, part: str) -> int:
         """Return how many images `train`, `minival` or `validation` has."""
         return len(self._parts[part])
+
+    def chance(self, part: str) -> float:
+        """Return what a constant answer gets: the share of a part's commonest class, percent."""
+        return 100.0 * float(torch.bincount(self._parts[part].labels).max()) / self.size(part)
 
     def train_dataloader(self) -> Any:
         """Return the batches of an epoch, in an order of its own.
@@ -351,6 +357,7 @@ class _Loader:
         starts = [step * self.batch_size for step in range(len(self))]
         if not self._part.streams:
             for start in starts:
+                self._tell()
                 yield self.batch(order, start, epoch, self.batch_size)
             return
         # One batch is decoded ahead while the network works on the one before.
@@ -358,10 +365,15 @@ class _Loader:
             size = self.batch_size
             waiting = [ahead.submit(self.batch, order, start, epoch, size) for start in starts[:2]]
             for step in range(len(starts)):
+                self._tell()
                 batch = waiting.pop(0).result()
                 if step + 2 < len(starts):
                     waiting.append(ahead.submit(self.batch, order, starts[step + 2], epoch, size))
                 yield batch
+
+    def _tell(self) -> None:
+        if self._train and self._data.on_request is not None:
+            self._data.on_request()
 
     def batch(self, order: np.ndarray, start: int, epoch: int, size: int) -> Batch:
         """Return up to `size` images from a place of the epoch's order on."""

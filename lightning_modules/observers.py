@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from lightning_modules.execution import Progress
 from lightning_modules.files import write_aside, write_text
@@ -87,6 +88,9 @@ class Curves(pl.Callback):
 
     def _stop(self, trainer: pl.Trainer) -> None:
         if self._began:
+            device = trainer.strategy.root_device
+            if device.type == "cuda":  # it may be some steps behind; once an epoch, not per step
+                torch.cuda.synchronize(device)
             self.seconds += time.perf_counter() - self._began
             self.steps += int(trainer.num_training_batches)
             self._began = 0.0
@@ -133,8 +137,6 @@ class Checkpoints(pl.Callback):
         due = time.monotonic() - self._last >= self._seconds
         if not due or trainer.current_epoch + 1 >= (trainer.max_epochs or 0):
             return
-        import torch
-
         with write_aside(self._path) as file:
             torch.save(trainer._checkpoint_connector.dump_checkpoint(), file)
         self._last = time.monotonic()

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lightning_modules.files import write_aside, write_json
 from lightning_modules.image_data import ImageData
 from lightning_modules.observers import Checkpoints, Curves, Diverged, DivergenceStop, Heartbeat
 from lightning_modules.tracking import record_result, tracked
+from lightning_modules.waiting import Waiting
 from recipes import Recipe
 
 _LAST = "checkpoint/last.ckpt"
@@ -51,6 +52,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         torch.set_num_threads(execution.threads)
     folder.mkdir(parents=True, exist_ok=True)
     cost.reset_peak_memory(device)
+    waiting = Waiting(device)
     data = ImageData(
         recipe,
         folder=execution.data_folder,
@@ -59,12 +61,13 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         threads=execution.threads or os.cpu_count() or 1,
         skip_corrupt=execution.skip_corrupt,
         expected=execution.data_fingerprint,
+        on_request=waiting.ask,
     )
     data.setup()
     module = Classifier(recipe, classes=data.classes, seed=seed)
     curves = Curves(folder / "metrics.jsonl", began)
     with quiet(), tracked(execution.tracking) as logger:
-        trainer = _trainer(recipe, execution, device, folder, curves, data, logger)
+        trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
         resume = folder / _LAST
         status, message = "finished", ""
         try:
@@ -93,10 +96,12 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
             top1_raw=numbers.get("top1_raw"),
             top1_ema=numbers.get("top1_ema"),
             evaluated_images=data.size(recipe.evaluate.split),
+            chance_top1=data.chance(recipe.evaluate.split),
             epochs=recipe.optim.epochs,
             steps=trainer.global_step,
             seconds=curves.whole_seconds,
             train_seconds=curves.seconds,
+            data_seconds=waiting.seconds,
             train_images_per_second=steps * recipe.data.batch_size / max(curves.seconds, 1e-9),
             peak_memory_bytes=cost.peak_memory(device),
             params=params,
@@ -123,11 +128,11 @@ def _trainer(
     execution: Execution,
     device: torch.device,
     folder: Path,
-    curves: Curves,
+    callbacks: Sequence[pl.Callback],
     data: ImageData,
     logger: Any,
 ) -> pl.Trainer:
-    callbacks: list[pl.Callback] = [curves, DivergenceStop()]
+    callbacks = [*callbacks, DivergenceStop()]
     if execution.on_progress is not None:
         callbacks.append(Heartbeat(execution.on_progress, recipe.optim.epochs))
     if execution.checkpoint_seconds is not None:

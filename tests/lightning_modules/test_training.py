@@ -35,6 +35,7 @@ EVERYTHING = {
 TIMES = {
     "seconds",
     "train_seconds",
+    "data_seconds",
     "train_images_per_second",
     "peak_memory_bytes",
 }
@@ -93,7 +94,7 @@ def test_a_result_says_what_was_done(rich, whole):
     assert (result.epochs, result.steps) == (4, 12)
     assert result.top1 == result.top1_ema
     assert result.evaluated_images == 599
-    assert 0 < result.train_seconds < result.seconds
+    assert 0 < result.data_seconds < result.train_seconds < result.seconds
     assert result.train_images_per_second > 1
     assert result.peak_memory_bytes is not None
     assert result.peak_memory_bytes > 100 * 2**20
@@ -129,6 +130,8 @@ def test_predictions_are_those_behind_the_accuracy(rich, whole, on_cpu):
     assert stored["predicted"].shape == stored["loss"].shape == labels.shape
     assert 100 * float((stored["predicted"] == labels).mean()) == pytest.approx(result.top1)
     assert float(stored["loss"].mean(dtype=np.float64)) == pytest.approx(result.loss)
+    constant = [100 * float((labels == label).mean()) for label in range(10)]
+    assert result.chance_top1 == pytest.approx(max(constant))
 
 
 # Weights that are kept --------------------------------------------------------------------------
