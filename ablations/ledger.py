@@ -27,6 +27,7 @@ SCHEMA = 1
 _LONGEST_NAME = 200  # bytes; file systems take 255
 TERMINAL = frozenset({"finished", "failed", "diverged", "out_of_memory", "timed_out"})
 COSTS = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds")
+MEASURED = ("loss", "evaluated_images", "chance_top1", "train_seconds", "data_seconds")
 
 
 def run_id(recipe: Recipe, data_fingerprint: str, seed: int, parents: Sequence[str] = ()) -> str:
@@ -160,6 +161,7 @@ class Ledger:
             value=result["top1"],
             seconds=result.get("seconds"),
             cost={name: result.get(name) for name in COSTS},
+            **{name: _number(result.get(name)) for name in MEASURED},
         )
 
     def certificates(self, path: Path) -> list[dict[str, Any]]:
@@ -262,6 +264,10 @@ def recall(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, float | int) and math.isfinite(value) else None
 
 
 def _locked(file: IO[bytes]) -> bool:

@@ -116,7 +116,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the ledger holds of one run of a plan. `status` "missing" where it was never started."""
+    """What the ledger holds of one run of a plan. `status` "missing" where it was never started.
+
+    None is what is not known: the run did not finish, or an earlier version made it.
+    """
 
     run: Run
     status: str  # finished, failed, diverged, out_of_memory, timed_out, interrupted, missing
@@ -124,6 +127,11 @@ class Outcome:
     seconds: float | None = None
     cost: Mapping[str, float | None] = field(default_factory=dict)
     error: str = ""
+    loss: float | None = None
+    evaluated_images: int | None = None
+    chance_top1: float | None = None  # accuracy of a constant answer, percent
+    train_seconds: float | None = None
+    data_seconds: float | None = None  # of these, waiting for images
 
 
 def values_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:

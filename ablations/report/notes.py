@@ -7,6 +7,7 @@ from typing import Any
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
 from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
+from ablations.report.gates import gates
 
 FAILED = ("failed", "diverged", "out_of_memory", "timed_out")  # ended without a result
 _LONGEST = 200  # characters of one error; the whole traceback is in the run's folder
@@ -27,8 +28,9 @@ def findings(
     pairs = list(zip(plan.layout.contrasts, estimates, strict=True))
     found = [
         *_runs(outcomes),
+        *gates(plan, outcomes, analysis.zero_spread),
         *_not_trained(plan.layout.contrasts),
-        *_spread(analysis, pairs),
+        *_spread(pairs),
         *_verdicts(plan, analysis, pairs, trainings),
         *_equal(pairs, rope),
         *_measured(analysis, pairs),
@@ -91,9 +93,7 @@ def _not_trained(contrasts: Sequence[Contrast]) -> Iterable[str]:
             yield f"{contrast.label} is {contrast.outcome.replace('_', ' ')}: {contrast.reason}"
 
 
-def _spread(analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]) -> Iterable[str]:
-    for arm in analysis.zero_spread:
-        yield f"zero spread: all seeds of {arm} gave {analysis.means[arm].value:.2f}"
+def _spread(pairs: Sequence[tuple[Contrast, Estimate]]) -> Iterable[str]:
     if any("zero spread" in estimate.notes for _, estimate in pairs):
         yield (
             "zero spread: the seeds change nothing beside what all arms share, so there is no error"

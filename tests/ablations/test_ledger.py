@@ -61,6 +61,19 @@ def test_a_run_goes_from_missing_over_running_to_its_end(ledger: Ledger) -> None
     assert outcome.cost["peak_memory_bytes"] is None
 
 
+def test_what_the_sanity_gates_read_is_given_on_and_may_be_missing(ledger: Ledger) -> None:
+    known = {"loss": 0.5, "evaluated_images": 599, "chance_top1": 10.2}
+    known |= {"train_seconds": 1.0, "data_seconds": None}
+    begin(ledger)
+    ledger.finish(RUN.id, "finished", {**RESULT, **known}, "")
+    outcome = ledger.outcome(RUN)
+    assert {name: getattr(outcome, name) for name in known} == known
+    for damaged in ("much", [1], None):
+        ledger.finish(RUN.id, "finished", {**RESULT, "data_seconds": damaged}, "")
+        outcome = ledger.outcome(RUN)  # of an earlier version too: none of them is there
+        assert {getattr(outcome, name) for name in known} == {None}
+
+
 @pytest.mark.parametrize("status", [*sorted(TERMINAL - {"finished"}), "interrupted"])
 def test_a_bad_end_has_no_value_and_keeps_its_message(ledger: Ledger, status: str) -> None:
     begin(ledger)

@@ -86,6 +86,27 @@ def test_a_run_that_another_design_made_is_not_made_again(
     assert said.json["design"] == design
 
 
+def test_arms_at_chance_are_noted_and_older_results_are_still_read(
+    tmp_path: Path, call: Call
+) -> None:
+    words = ("--base", "tiny", "--add", "ls", "--seeds", "1", *QUICK)
+    words = (*words, "--set", "optim.lr=1e-8", "--home", str(tmp_path), "--format", "json")
+    said = call(*words)
+    assert said.code == 0, said.err
+    (note,) = (note for note in said.json["notes"] if "at chance" in note)
+    assert note.startswith("all arms are at chance, not clearly above the 10.18")
+    assert "on these 599 images: base " in note
+
+    for path in tmp_path.glob("runs/*/result.json"):
+        result = json.loads(path.read_text())
+        assert 0 <= result["data_seconds"] <= result["train_seconds"]
+        del result["chance_top1"], result["data_seconds"]
+        path.write_text(json.dumps(result))
+    again = call(*words)
+    assert (again.code, again.json["runs"]) == (0, said.json["runs"])
+    assert again.json["notes"] == [one for one in said.json["notes"] if one != note]
+
+
 def test_python_gives_frames_equal_to_the_document(finished: Finished, home: Path) -> None:
     document: dict[str, Any] = finished.said.json
     study = open_study(finished.study, home)

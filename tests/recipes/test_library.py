@@ -39,6 +39,14 @@ def test_it_says_where_it_comes_from(name: str) -> None:
 
 
 @every
+def test_the_band_of_what_is_expected_holds_the_number_that_is(name: str) -> None:
+    expected = about(name).get("expected_top1")
+    if expected is not None:
+        assert set(expected) == {"value", "low", "high"}
+        assert 0 <= expected["low"] <= expected["value"] <= expected["high"] <= 100
+
+
+@every
 def test_the_components_of_its_command_are_read(name: str) -> None:
     words = about(name)["command"].split()
     assert parse(words[words.index("--add") + 1])
