@@ -130,8 +130,8 @@ def is_at_ceiling(value: float, images: int) -> bool:
 
     It does not with fewer than 6 images wrong: even an arm with none wrong could not be told from
     it on these images (the sign test over the images on which two runs differ, McNemar's, at 0.05).
-    Nor from 99.5 % on, however many images there are: what is left is no more than what wrong
-    labels make up in test sets (0.15 % in MNIST, 3.3 % on average over ten; Northcutt et al. 2021).
+    Nor from 99.5 % on, however many images there are: what is left is of the order of the wrong
+    labels in test sets (0.15 % in MNIST's, 3.3 % on average over ten; Northcutt et al. 2021).
     """
     return value >= _CEILING or _wrong(value, images) < _ERRORS - 1e-6
 
