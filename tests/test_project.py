@@ -175,9 +175,10 @@ def test_wheel_holds_exactly_the_three_packages(wheel: zipfile.ZipFile) -> None:
 def test_wheel_holds_types_and_library(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
-    library = sorted((ROOT / "recipes" / "library").rglob("*.yaml"))
-    assert library
-    assert {path.relative_to(ROOT).as_posix() for path in library} <= names
+    for folder in ("library", "published"):
+        data = sorted((ROOT / "recipes" / folder).rglob("*.yaml"))
+        assert data
+        assert {path.relative_to(ROOT).as_posix() for path in data} <= names
 
 
 def test_wheel_names_the_distribution_and_the_command(wheel: zipfile.ZipFile) -> None:
