@@ -26,10 +26,10 @@ _WORDS = ("change", "kind", "verdict")  # on the left; numbers stand on the righ
 def to_markdown(document: Mapping[str, Any]) -> str:
     """Return what was measured, the base, the contrasts by question, the split and the notes."""
     base = document["base"]
-    value, limits = words.number(base["value"]), words.interval(base["interval"])
+    value = words.estimated(base["value"], base["interval"])
     blocks = [
         escape(words.measured(document)),
-        escape(f"Base {base['recipe']}: {value} {limits}, n {base['n']}"),
+        escape(f"Base {base['recipe']}: {value}, n {base['n']}"),
     ]
     for question, contrasts in words.by_estimand(document):
         rows = [_row(document, contrast) for contrast in contrasts]

@@ -21,8 +21,8 @@ def to_table(document: Mapping[str, Any]) -> str:
         *textwrap.wrap(words.measured(document), WIDTH),
         "",
         *textwrap.wrap(
-            f"base {base['recipe']}  {words.number(base['value'])}"
-            f" {words.interval(base['interval'])}  n {base['n']}",
+            f"base {base['recipe']}  {words.estimated(base['value'], base['interval'])}"
+            f"  n {base['n']}",
             WIDTH,
         ),
     ]
@@ -65,4 +65,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _item(text: str, bullet: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=bullet, subsequent_indent="  ")
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=bullet, subsequent_indent="  ", break_on_hyphens=False
+    )

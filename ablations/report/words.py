@@ -13,6 +13,7 @@ ESTIMANDS = {
     "average_over_others": "average over others: each over all combinations of the others",
 }
 NOTHING = "-"
+_SIDES = ("training", "architecture")
 _DEMONSTRATION = "digits"
 _LISTED_SEEDS = 5  # more are only counted
 
@@ -22,8 +23,8 @@ def measured(document: Mapping[str, Any]) -> str:
     data, protocol, seeds = document["data"], document["protocol"], document["seeds"]
     where = "the digits demonstration" if data == _DEMONSTRATION else data
     listed = ", ".join(str(seed) for seed in seeds)
-    which = f"seed{'s' if len(seeds) > 1 else ''} {listed}"
-    levels = {contrast["level"] for contrast in document["contrasts"]}
+    which = f"seed{'s' if len(seeds) > 1 else ''} {listed}" if seeds else "no seeds"
+    levels = {one["level"] for one in document["contrasts"] if one["interval"] is not None}
     parts = [
         f"{document['metric']} in percent on {where}",
         f"{protocol['split']} at {protocol['resolution']} px",
@@ -47,20 +48,37 @@ def split_sentences(document: Mapping[str, Any]) -> list[str]:
     for way, sides in document["split"].items():
         if sides is None or all(side["delta"] is None for side in sides.values()):
             continue
-        parts = [_side(name, sides[name]) for name in ("training", "architecture")]
-        deltas = [sides[name]["delta"] for name in ("training", "architecture")]
+        percent = shares(sides)
+        parts = [_side(name, sides[name], percent.get(name)) for name in _SIDES]
+        deltas = [sides[name]["delta"] for name in _SIDES]
         whole = "" if None in deltas else f" of {signed(sum(deltas))} points"
         sentence = f"{way.replace('_', ' ')}: {', '.join(parts)}{whole}"
         if "interaction" in sides:
-            sentence += f"; {_side('interaction', sides['interaction'])}"
+            sentence += f"; {_side('interaction', sides['interaction'], None)}"
         found.append(sentence)
     return found
 
 
-def _side(name: str, side: Mapping[str, Any]) -> str:
+def shares(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Return each side's part of the whole effect in percent; empty where it would mislead.
+
+    Sides of opposite signs have no parts of a whole, and a side that may be nothing has none to
+    speak of.
+    """
+    training, architecture = (sides[name] for name in _SIDES)
+    first, second = training["delta"], architecture["delta"]
+    doubtful = {"unresolved", "equal"} & {training["verdict"], architecture["verdict"]}
+    if doubtful or first is None or second is None or not first * second > 0:
+        return {}
+    part = round(100 * first / (first + second))
+    return {"training": part, "architecture": 100 - part}
+
+
+def _side(name: str, side: Mapping[str, Any], share: int | None) -> str:
     if side["delta"] is None:
         return f"{name} {side['verdict'] or NOTHING}"
-    parts = [name, signed(side["delta"]), interval(side["interval"]), side["verdict"]]
+    percent = "" if share is None else f"({share} %)"
+    parts = [name, signed(side["delta"]), percent, interval(side["interval"]), side["verdict"]]
     return " ".join(part for part in parts if part and part != NOTHING)
 
 
@@ -84,6 +102,11 @@ def decision(contrast: Mapping[str, Any]) -> str:
 def number(value: float | None) -> str:
     """Return an accuracy."""
     return NOTHING if value is None else f"{value:.2f}"
+
+
+def estimated(value: float | None, limits: Sequence[float] | None) -> str:
+    """Return an accuracy, with its interval where it has one."""
+    return number(value) if limits is None else f"{number(value)} {interval(limits)}"
 
 
 def signed(value: float | None) -> str:

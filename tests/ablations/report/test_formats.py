@@ -155,6 +155,15 @@ def test_table_starts_with_what_was_measured_and_names_the_demonstration() -> No
     assert "; seed 0;" in render(example(seeds=[0]), "table")
 
 
+def test_what_has_no_seeds_and_no_intervals_is_not_said_to_have_them() -> None:
+    base = {"recipe": "tiny", "value": 85.125, "interval": None, "n": 1}
+    found = example(contrast("+ls", 1.0, interval=None), seeds=[], base=base)
+    lines = render(found, "table").splitlines()
+    assert lines[0].endswith("validation at 16 px; no seeds")
+    assert lines[2] == "base tiny  85.12  n 1"
+    assert "Base tiny: 85.12, n 1" in render(found, "markdown")
+
+
 def test_table_holds_every_number_and_lines_up() -> None:
     text = render(example(), "table")
     assert re.search(r"^base tiny  85\.\d\d \[84.50, 85.75\]  n 3$", text, re.M)
@@ -180,9 +189,36 @@ def test_table_names_the_question_of_each_group() -> None:
 @pytest.mark.parametrize("format", ["table", "markdown"])
 def test_the_split_is_told_in_words(format: str) -> None:
     text = " ".join(render(example(), format).replace("\\", "").split())
-    ladder = "training +3.00 [2.40, 3.80] helps, architecture +1.50 [1.00, 2.00] helps of +4.50"
+    training = "training +3.00 (67 %) [2.40, 3.80] helps"
+    ladder = f"{training}, architecture +1.50 (33 %) [1.00, 2.00] helps of +4.50"
     assert f"by ladder: {ladder} points" in text
     assert f"by blocks: {ladder} points; interaction -0.50" in text
+
+
+@pytest.mark.parametrize(
+    ("training", "architecture", "told"),
+    [
+        ((3.2, None), (1.2, None), "training +3.20 (73 %), architecture +1.20 (27 %)"),
+        ((-1.0, "hurts"), (-3.0, "hurts"), "-1.00 (25 %) hurts, architecture -3.00 (75 %) hurts"),
+        ((1.0, "helps"), (0.001, None), "+1.00 (100 %) helps, architecture +0.00 (0 %)"),
+        ((3.2, "helps"), (-1.2, "hurts"), "training +3.20 helps, architecture -1.20 hurts"),
+        ((3.2, "helps"), (0.0, None), "training +3.20 helps, architecture +0.00 of"),
+        ((3.2, "helps"), (1.2, "unresolved"), "training +3.20 helps, architecture +1.20 unres"),
+        ((3.2, "equal"), (1.2, "helps"), "training +3.20 equal, architecture +1.20 helps"),
+        ((3.2, None), (None, None), "training +3.20, architecture -"),
+    ],
+)
+def test_shares_are_told_where_both_sides_are_parts_of_the_whole(
+    training: tuple[float | None, str | None],
+    architecture: tuple[float | None, str | None],
+    told: str,
+) -> None:
+    sides = {
+        name: {"delta": delta, "interval": None, "n": 1, "verdict": verdict}
+        for name, (delta, verdict) in (("training", training), ("architecture", architecture))
+    }
+    text = render(example(split={"by_ladder": sides, "by_blocks": None}), "table")
+    assert told in " ".join(text.split())
 
 
 def test_a_split_that_nobody_can_estimate_is_left_out() -> None:
