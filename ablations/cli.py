@@ -21,7 +21,7 @@ from lightning_modules.data.errors import DataError
 from recipes import RecipeError
 from recipes.library import is_file_name
 
-COMMANDS = ("run", "plan", "status", "report", "diff", "show", "list", "extend")
+COMMANDS = ("run", "plan", "status", "report", "diff", "show", "list", "extend", "replay")
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _MISTAKES = (errno.ENAMETOOLONG, errno.ELOOP)  # of names that were given
@@ -31,6 +31,7 @@ examples:
   ablate --base resnet200 --add ra,ls,sd,se,resnetd      the paper's backbone
   ablate plan --base resnet50 --add paper --data imagenet:DIR
   ablate list components
+  ablate replay resnet-rs                                the paper's own table
 
 exit codes: 0 done; 1 finished, but arms failed; 2 the request is wrong, nothing was trained;
 130 interrupted, the same command goes on"""
@@ -153,7 +154,7 @@ def _build() -> _Parser:
 
     report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
     report.add_argument("study", metavar="STUDY")
-    report.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there, not here")
+    _output_option(report)
     report.add_argument(
         "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
     )
@@ -177,7 +178,7 @@ def _build() -> _Parser:
         "what",
         nargs="?",
         default="components",
-        metavar="components|recipes|designs|data|studies|leaves",
+        metavar="components|recipes|designs|data|studies|leaves|published",
     )
     _home_option(listing)
 
@@ -188,6 +189,13 @@ def _build() -> _Parser:
     _home_option(extend)
     _execution_options(extend)
     _format_option(extend)
+
+    replay = _command(under, "replay", "published tables in the form of a study", commands.replay)
+    replay.add_argument(
+        "name", nargs="?", metavar="NAME", help="as resnet-rs; without: what is there"
+    )
+    _output_option(replay)
+    _format_option(replay)
     return parser
 
 
@@ -251,6 +259,10 @@ def _home_option(parser: _Parser) -> None:
     parser.add_argument(
         "--home", metavar="DIR", help="where runs and studies are kept (ablate-home)"
     )
+
+
+def _output_option(parser: _Parser) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there, not here")
 
 
 def _format_option(parser: _Parser, formats: Sequence[str] = ()) -> None:

@@ -144,6 +144,28 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def replay(arguments: argparse.Namespace) -> int:
+    """Print published numbers as a study's are printed, or what can be replayed."""
+    from ablations.report import catalogue
+
+    check_format(arguments.format)
+    if arguments.name is None:
+        if arguments.format != "table":
+            form = arguments.format
+            raise RequestError(
+                f"--format {form!r}: what can be replayed is listed as table; name one, as in"
+                f" ablate replay resnet-rs --format {form}"
+            )
+        _deliver(catalogue.published() + "\n", arguments.output)
+        return 0
+    from ablations.replay import replayed
+
+    text, note = replayed(arguments.name, arguments.format)
+    _deliver(text, arguments.output)
+    _say(note)
+    return 0
+
+
 def diff(arguments: argparse.Namespace) -> int:
     """Print what differs between two recipes, runs or studies."""
     from ablations.report.differences import differences
@@ -162,6 +184,7 @@ def listing(arguments: argparse.Namespace) -> int:
         "designs": catalogue.designs,
         "data": catalogue.data,
         "leaves": catalogue.leaves,
+        "published": catalogue.published,
         "studies": lambda: catalogue.studies(Ledger(home_of(arguments))),
     }
     if arguments.what not in kinds:
@@ -217,21 +240,26 @@ def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Pa
     from ablations.study import certificates_of, outcomes_of
 
     outcomes = outcomes_of(plan, ledger)
-    text = render(document(plan, outcomes, certificates_of(plan, ledger), rope=rope), form)
-    if output is None:
-        show_result(text.rstrip("\n"))
-    else:
-        from lightning_modules.files import write_text
-
-        try:
-            if output.exists() and not output.is_file():  # a pipe or device: never replaced
-                output.write_text(text, encoding="utf-8")
-            else:
-                write_text(output.resolve(), text)
-        except OSError as error:
-            raise RequestError(f"{output} cannot be written: {error.strerror}") from None
+    certificates = certificates_of(plan, ledger)
+    _deliver(render(document(plan, outcomes, certificates, rope=rope), form), output)
     bad = [outcome for outcome in outcomes if outcome.status in FAILED]
     return 1 if bad else 0
+
+
+def _deliver(text: str, output: Path | None) -> None:
+    """Print a result, or write it to a file."""
+    if output is None:
+        show_result(text.rstrip("\n"))
+        return
+    from lightning_modules.files import write_text
+
+    try:
+        if output.exists() and not output.is_file():  # a pipe or device: never replaced
+            output.write_text(text, encoding="utf-8")
+        else:
+            write_text(output.resolve(), text)
+    except OSError as error:
+        raise RequestError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _agreed(words: str) -> bool:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ablations.plans import Arm, Contrast, Layout, Split
+from ablations.plans import BASE, Arm, Contrast, Layout, Split
 from recipes import AlreadyPresent, Applied, Component, NotApplicable, Recipe, RecipeError, apply
 from recipes.component import check_conflicts
 from recipes.identity import fingerprint
@@ -34,7 +34,7 @@ def ladder(base: Recipe, components: Sequence[Component]) -> Layout:
         design="ladder",
         arms=arms.all(),
         contrasts=tuple(contrasts),
-        split=Split(by_ladder=_by_ladder(contrasts), by_blocks=blocks),
+        split=Split(by_ladder=by_ladder(contrasts), by_blocks=blocks),
     )
 
 
@@ -76,7 +76,7 @@ def factorial(base: Recipe, components: Sequence[Component]) -> Layout:
     contrasts = []
     for component in components:
         if component not in live:
-            contrasts.append(arms.contrast(component, (), "base", "base", "average_over_others"))
+            contrasts.append(arms.contrast(component, (), BASE, BASE, "average_over_others"))
             continue
         weights: dict[str, float] = {}
         for subset, name in names.items():
@@ -111,6 +111,32 @@ def lay_out(design: str, base: Recipe, components: Sequence[Component]) -> Layou
     return DESIGNS[design](base, components)
 
 
+def by_ladder(contrasts: Sequence[Contrast]) -> dict[str, dict[str, float]]:
+    """Return the weights of each side's steps, summed in the order given."""
+    sides: dict[str, dict[str, float]] = {"training": {}, "architecture": {}}
+    for contrast in contrasts:
+        assert contrast.kind is not None
+        total = sides[contrast.kind.side]
+        for arm, weight in contrast.weights.items():
+            total[arm] = total.get(arm, 0.0) + weight
+    return {
+        side: {arm: weight for arm, weight in total.items() if weight}
+        for side, total in sides.items()
+    }
+
+
+def by_blocks(
+    none: str, training: str, architecture: str, both: str
+) -> dict[str, dict[str, float]]:
+    """Return the weights of the 2 x 2 split over its four arms."""
+    n, t, a, b = none, training, architecture, both
+    return {
+        "training": _sum((t, 0.5), (n, -0.5), (b, 0.5), (a, -0.5)),
+        "architecture": _sum((a, 0.5), (n, -0.5), (b, 0.5), (t, -0.5)),
+        "interaction": _sum((b, 1.0), (t, -1.0), (a, -1.0), (n, 1.0)),
+    }
+
+
 class _Arms:
     """The arms of a layout, each made once: equal recipes are one arm, under its first name."""
 
@@ -123,7 +149,7 @@ class _Arms:
     def get(self, subset: Iterable[Component]) -> str:
         """Return the name of the arm with these components, applied in the order of the request."""
         recipe, inside = self.recipe(subset)
-        name = ",".join(str(component) for component in inside) or "base"
+        name = ",".join(str(component) for component in inside) or BASE
         arm = Arm(name=name, recipe=recipe, components=tuple(inside))
         return self._by_fingerprint.setdefault(fingerprint(recipe), arm).name
 
@@ -194,19 +220,6 @@ def _layout(
     )
 
 
-def _by_ladder(contrasts: Sequence[Contrast]) -> dict[str, dict[str, float]]:
-    sides: dict[str, dict[str, float]] = {"training": {}, "architecture": {}}
-    for contrast in contrasts:
-        assert contrast.kind is not None
-        total = sides[contrast.kind.side]
-        for arm, weight in contrast.weights.items():
-            total[arm] = total.get(arm, 0.0) + weight
-    return {
-        side: {arm: weight for arm, weight in total.items() if weight}
-        for side, total in sides.items()
-    }
-
-
 def _blocks(
     arms: _Arms, components: Sequence[Component], *, add: bool
 ) -> dict[str, dict[str, float]] | None:
@@ -219,12 +232,7 @@ def _blocks(
         return None
     if not add and not all(arms.has(subset) for subset in subsets):
         return None
-    none, t, a, both = (arms.get(subset) for subset in subsets)
-    return {
-        "training": _sum((t, 0.5), (none, -0.5), (both, 0.5), (a, -0.5)),
-        "architecture": _sum((a, 0.5), (none, -0.5), (both, 0.5), (t, -0.5)),
-        "interaction": _sum((both, 1.0), (t, -1.0), (a, -1.0), (none, 1.0)),
-    }
+    return by_blocks(*(arms.get(subset) for subset in subsets))
 
 
 def _sum(*terms: tuple[str, float]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from recipes import Component, Kind, Recipe
 
+BASE = "base"  # the name of the arm without components
 LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside labels
 
 
@@ -61,7 +62,7 @@ class Layout:
     """What a design makes of a base and components."""
 
     design: str
-    arms: tuple[Arm, ...]  # the base first
+    arms: tuple[Arm, ...]  # the base first; none where a published ladder has steps beyond recipes
     contrasts: tuple[Contrast, ...]
     split: Split
     notes: tuple[str, ...] = ()
@@ -81,6 +82,14 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Published:
+    """Whose numbers a plan reports that nobody here trained: one per arm, without seeds."""
+
+    source: str
+    protocol: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A layout with seeds, data and identity: everything that a study will train and report."""
 
@@ -93,6 +102,7 @@ class Plan:
     data_fingerprint: str
     notes: tuple[str, ...] = ()
     late: frozenset[str] = frozenset()  # what a later revision added: labels, or LATE_SPLIT
+    published: Published | None = None  # None: a study of our own
 
     @property
     def ends(self) -> tuple[str, ...]:
@@ -102,7 +112,9 @@ class Plan:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Return what must be equal for two numbers of one table."""
+        """Return what must be equal for two numbers of one table; None: not published."""
+        if self.published is not None:
+            return dict(self.published.protocol)
         evaluate = self.layout.arms[0].recipe.evaluate
         data = self.layout.arms[0].recipe.data
         return {

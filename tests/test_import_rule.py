@@ -215,7 +215,19 @@ def test_import_recipes_loads_only_the_standard_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["--help", "run --help", "list", "list components", "list recipes", "list designs"]
+    "line",
+    [
+        "--help",
+        "run --help",
+        "list",
+        "list components",
+        "list recipes",
+        "list designs",
+        "list published",
+        "replay",
+        "replay resnet-rs",
+        "replay resnet-rs-table-7 --format json",
+    ],
 )
 def test_quick_commands_load_nothing_heavy(line: str, tmp_path: Path) -> None:
     code = (

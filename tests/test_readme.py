@@ -13,6 +13,7 @@ import pytest
 
 from ablations.cli import _parse, main
 from ablations.designs import DESIGNS
+from ablations.replay import replayed
 from recipes import parse
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,12 @@ def test_the_demonstration_plans(
     assert {row["outcome"] for row in planned["contrasts"]} == {"applied"}
     assert planned["missing"] == planned["runs"] == 3 * len(planned["arms"])
     assert any("digits demonstration" in note for note in planned["notes"])
+
+
+def test_the_replay_that_is_shown_is_what_is_answered() -> None:
+    block = README.split("## Published ladders")[1].split("```")[1]
+    answered = replayed("resnet-rs", "table")[0].splitlines()
+    assert [line for line in block.splitlines() if line not in (*answered, "...")] == []
 
 
 @pytest.mark.parametrize("line", shown())

@@ -8,10 +8,19 @@ from ablations.designs import DESIGNS
 from ablations.ledger import Ledger
 from lightning_modules.data import DATA_FORMATS
 from recipes import library
+from recipes import published as publications
 from recipes.components import BUNDLES, TABLE
 from recipes.schedule import Schedule
 from recipes.tree import declarations, leaf_types
 from recipes.validate import type_name
+
+_STATUSES = """\
+each number says how it is known
+  confirmed         read in a copy of the source, or in its authors' code
+  secondary-source  read in notes of others only
+  digitised         measured on a picture of a figure
+  inferred          follows from what is confirmed
+  unconfirmed       recollection: in no source that could be read"""
 
 
 def components() -> str:
@@ -61,6 +70,22 @@ def leaves() -> str:
         moves = ", schedulable" if Schedule in getattr(leaf_types()[path], "__args__", ()) else ""
         rows.append(f"{path:<30} {leaf.doc} ({kind}{moves})")
     return "\n".join(rows)
+
+
+def published() -> str:
+    """Return the published ladders and tables by name."""
+    known = [publications.load(name) for name in publications.names()]
+    width = max(len(one.name) for one in known)
+    parts = [
+        "\n".join(
+            [words, *(f"  {one.name:<{width}}  {one.title}" for one in known if type(one) is owner)]
+        )
+        for words, owner in (
+            ("ladders, in the form of a study", publications.Ladder),
+            ("tables", publications.Table),
+        )
+    ]
+    return "\n\n".join([*parts, _STATUSES])
 
 
 def studies(ledger: Ledger) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablations.attribution import Analysis, Estimate, analyse
-from ablations.plans import Contrast, Outcome, Plan, values_by_arm
+from ablations.plans import BASE, Contrast, Outcome, Plan, values_by_arm
 from ablations.report.notes import FAILED, certified, findings
 from recipes import trajectory
 from recipes.text import plain
@@ -41,7 +41,9 @@ def document(
         f"{position} {contrast.label}": contrast
         for position, contrast in enumerate(layout.contrasts)
     }
-    trainings = {arm.name: trajectory(arm.recipe) for arm in layout.arms}
+    # Whether others trained two of their arms as one is not known.
+    shared = () if plan.published else layout.arms
+    trainings = {arm.name: trajectory(arm.recipe) for arm in shared}
     analysis = analyse(
         values_by_arm(outcomes),
         _primary(plan),
@@ -67,7 +69,7 @@ def document(
             _contrast(plan, contrast, estimates[name], outcomes) for name, contrast in named.items()
         ],
         "split": _split(plan, analysis),
-        "runs": [_run(outcome) for outcome in outcomes],
+        "runs": [_run(plan, outcome) for outcome in outcomes],
         "notes": [
             *findings(plan, outcomes, analysis, list(estimates.values()), trainings, rope),
             *certified(plan, certificates),
@@ -85,7 +87,7 @@ def _primary(plan: Plan) -> dict[str, Mapping[str, float]]:
 
 
 def _base(plan: Plan, analysis: Analysis) -> dict[str, Any]:
-    mean = analysis.means.get(plan.layout.arms[0].name)
+    mean = analysis.means.get(BASE)
     if mean is None:
         return {"recipe": plan.base, "value": None, "interval": None, "n": 0}
     interval = None
@@ -154,11 +156,11 @@ def _split(plan: Plan, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _run(outcome: Outcome) -> dict[str, Any]:
+def _run(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     return {
         "id": outcome.run.id,
         "arm": outcome.run.arm,
-        "seed": outcome.run.seed,
+        "seed": None if plan.published else outcome.run.seed,
         "status": outcome.status,
         "value": _finite(outcome.value),
         "seconds": _finite(outcome.seconds),

@@ -113,6 +113,12 @@ def _verdicts(
     pairs: Sequence[tuple[Contrast, Estimate]],
     trainings: Mapping[str, str],
 ) -> Iterable[str]:
+    if plan.published is not None:
+        yield (
+            f"published numbers, trained by others ({plan.published.source}): one per arm and no"
+            " seeds, so no intervals and no verdicts"
+        )
+        return
     known = [(contrast, estimate) for contrast, estimate in pairs if estimate.delta is not None]
     if known and analysis.error_df < MIN_ERROR_DF:
         arms = min(len(analysis.means), max(len({trainings[arm] for arm in analysis.means}), 2))

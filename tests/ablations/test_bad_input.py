@@ -100,6 +100,13 @@ BAD = [
     ("show tiny --add lz", "no component 'lz'"),
     ("show tiny --set a.b=1", "no leaf 'a.b'"),
     ("list componets", "list 'componets': choose from.*did you mean 'components'"),
+    ("list publishd", "list 'publishd': choose from.*did you mean 'published'"),
+    ("replay resnet-sr", "published under 'resnet-sr'; did you mean 'resnet-rs'.*torchvision"),
+    ("replay ''", "nothing is published under ''; there are resnet-rs,"),
+    ("replay resnet-rs --format jsn", "--format 'jsn': choose from.*did you mean 'json'"),
+    ("replay --format json", "--format 'json': .* name one, as in ablate replay resnet-rs"),
+    ("replay resnet-rs --home x", "'--home' is not known here"),
+    ("replay resnet-rs -o .", ". cannot be written: Is a directory"),
     ("run gone.yaml", "gone.yaml cannot be read: No such file"),
 ]
 

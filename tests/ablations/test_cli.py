@@ -14,7 +14,7 @@ from ablations.cli import COMMANDS
 from ablations.commands import own_version
 from ablations.designs import DESIGNS
 from lightning_modules.data import DATA_FORMATS
-from recipes import load, loads, parse, stack
+from recipes import load, loads, parse, published, stack
 from recipes.components import BUNDLES, TABLE
 from recipes.library import names
 from recipes.tree import declarations
@@ -64,6 +64,7 @@ def test_the_version_is_told(call: Call) -> None:
         ("designs", DESIGNS),
         ("data", [known.form for known in DATA_FORMATS.values()]),
         ("leaves", declarations()),
+        ("published", published.names()),
     ],
 )
 def test_a_list_names_everything(what: str, held: list[str], call: Call) -> None:
