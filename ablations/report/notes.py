@@ -28,7 +28,7 @@ def findings(
     pairs = list(zip(plan.layout.contrasts, estimates, strict=True))
     found = [
         *_runs(outcomes),
-        *gates(plan, outcomes, analysis.zero_spread),
+        *(() if plan.published else gates(plan, outcomes, analysis.zero_spread)),
         *_not_trained(plan.layout.contrasts),
         *_spread(pairs),
         *_verdicts(plan, analysis, pairs, trainings),
@@ -44,6 +44,8 @@ def findings(
 
 def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return one note: what each arm was proven to change before it was trained."""
+    if plan.published is not None:
+        return []
     arms = {arm.name for arm in plan.layout.arms}
     treated = [one for one in certificates if one.get("treated") and one.get("arm") in arms]
     known = {one["arm"] for one in treated}
