@@ -26,8 +26,6 @@ from recipes.tree import declarations
 from recipes.validate import show
 
 SCHEMA = 1
-# Where a change shows that has been told already: no words.
-FOLLOWING = ("gradients", "trained weights", "raw predictions", "reported predictions")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,7 @@ def _groups(recipe: Recipe, seen: Observation) -> Iterator[str]:
         wanted = [last if decaying else 0.0 for decaying in decays]
         for measured, value in zip(seen["decayed"], wanted, strict=True):
             # Measured on one float32 weight: its last digit is 6e-8 of it.
-            if math.isfinite(measured) and abs(measured - value) > 1e-6 + 1e-3 * value:
+            if measured is not None and abs(measured - value) > 1e-6 + 1e-3 * value:
                 yield _said("optim.weight_decay", value, measured, "a step really takes off")
     nesterov = [group.get("nesterov", False) for group in seen["optimizer"]["groups"]]
     if optim.optimizer == "sgd" and any(found != optim.nesterov for found in nesterov):
@@ -87,7 +87,7 @@ def _groups(recipe: Recipe, seen: Observation) -> Iterator[str]:
 
 def _clipping(recipe: Recipe, seen: Observation) -> Iterator[str]:
     wanted = recipe.optim.grad_clip or 1e6  # the norm that was given
-    if not _near(seen["clipped"], min(wanted, 1e6), _MEASURED):
+    if seen["clipped"] is not None and not _near(seen["clipped"], min(wanted, 1e6), _MEASURED):
         yield _said("optim.grad_clip", recipe.optim.grad_clip, seen["clipped"], "what is left is")
 
 
@@ -213,7 +213,7 @@ def _average(recipe: Recipe, seen: Observation) -> Iterator[str]:
         wanted = ema_decay_at(
             at(recipe.optim.ema_decay, progress), step + 1, warmup=recipe.optim.ema_warmup
         )
-        if measured is None or not math.isfinite(measured):
+        if measured is None:  # nothing had moved, or not to a finite value
             continue
         if not _near(measured, wanted, _MEASURED):
             yield (

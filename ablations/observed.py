@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -181,13 +182,16 @@ def _plain(key: str, words: str = "") -> Callable[[Observation, Observation], st
 def _numbers(key: str) -> Callable[[Observation, Observation], str]:
     def compare(parent: Observation, arm: Observation) -> str:
         old, new = _flat(parent[key]), _flat(arm[key])
-        if len(old) != len(new):
-            return f"{len(old)} -> {len(new)} numbers"
-        gap = sum((a - b) ** 2 for a, b in zip(old, new, strict=True)) ** 0.5
-        size = sum(a * a for a in old) ** 0.5
-        if gap <= _SAME * size or old == new:
+        if old == new:
             return ""
-        if gap != gap or size == 0:
+        known = [(a, b) for a, b in zip(old, new, strict=False) if a is not None and b is not None]
+        if not len(old) == len(new) == len(known):
+            return "other numbers"
+        gap = math.dist(*zip(*known, strict=True))
+        size = math.hypot(*(a for a, _ in known))
+        if gap <= _SAME * size:
+            return ""
+        if size == 0:
             return "other numbers"
         share = 100 * gap / size
         return f"by {share:.0f} %" if share >= 10 else f"by {share:.2g} %"
@@ -197,13 +201,13 @@ def _numbers(key: str) -> Callable[[Observation, Observation], str]:
 
 def _loss(parent: Observation, arm: Observation) -> str:
     old, new = parent["loss"], arm["loss"]
-    return "" if abs(old - new) <= _SAME * abs(old) else f"{old:.4f} -> {new:.4f}"
+    return "" if _alike(old, new) else f"{_few(old)} -> {_few(new)}"
 
 
 def _gradients(parent: Observation, arm: Observation) -> str:
     old, new = parent["gradients"], arm["gradients"]
     shared = old.keys() & new.keys()
-    other = [name for name in shared if abs(old[name] - new[name]) > _SAME * abs(old[name])]
+    other = [name for name in shared if not _alike(old[name], new[name])]
     return _named(sorted(other), "have others") or (
         "of other parameters" if old.keys() != new.keys() else ""
     )
@@ -249,6 +253,10 @@ ASPECTS: dict[str, Callable[[Observation, Observation], str]] = {
 }
 
 
+# Where a change shows that has been told already.
+FOLLOWING = ("gradients", "trained weights", "raw predictions", "reported predictions")
+
+
 def _kind(words: str) -> str:
     return words.partition("(")[0]
 
@@ -276,10 +284,17 @@ def _few(values: Any) -> str:
     return f"{values:.4g}" if isinstance(values, float) else show(values)
 
 
-def _flat(value: Any) -> list[float]:
+def _flat(value: Any) -> list[float | None]:
     if isinstance(value, list):
         return [number for part in value for number in _flat(part)]
-    return [float(value)]
+    return [value]
+
+
+def _alike(old: float | None, new: float | None) -> bool:
+    """Return whether two numbers, None where they are not finite, are the same."""
+    if old is None or new is None:
+        return old is new
+    return abs(old - new) <= _SAME * abs(old)
 
 
 def _round(value: float | None) -> float | None:

@@ -123,9 +123,9 @@ class ImageData(pl.LightningDataModule):
         self._batch_hooks = hooks_of(recipe, "batch")
         self.classes = 0
         augment = recipe.augment
-        self._randaugment = None
+        self.randaugment = None
         if augment.randaug_layers:
-            self._randaugment = RandAugment(
+            self.randaugment = RandAugment(
                 augment.randaug_layers,
                 augment.randaug_space,
                 pixel_scale=augment.randaug_pixel_scale,
@@ -133,15 +133,10 @@ class ImageData(pl.LightningDataModule):
                 magnitude=at(augment.randaug_magnitude, 0.0),
             )
 
-    @property
-    def magnitude(self) -> float | None:
-        """RandAugment's present magnitude; None without RandAugment."""
-        return None if self._randaugment is None else self._randaugment.magnitude
-
     def set_magnitude(self, value: float) -> None:
         """Move RandAugment's magnitude; holds from the next batch on."""
-        if self._randaugment is not None:
-            self._randaugment.magnitude = value
+        if self.randaugment is not None:
+            self.randaugment.magnitude = value
 
     def setup(self, stage: str | None = None) -> None:
         """Open, decode and split the data set; a second call does nothing."""
@@ -216,35 +211,6 @@ class ImageData(pl.LightningDataModule):
         last = max(len(order) - images, 0)
         return [loader.batch(order, min(place * images, last), 0, images) for place in range(count)]
 
-    def transforms(self) -> list[Any]:
-        """Return what is done to a training image, in order, as plain values."""
-        data = self.recipe.data
-        stored = self._parts["train"].streams
-        found: list[Any] = ["decode at every access" if stored else f"stored at {data.stored_size}"]
-        crop: dict[str, Any] = {"crop": data.crop, "to": data.resolution}
-        if data.crop == "random_resized":
-            crop["area"] = data.crop_area
-        if data.crop == "shift":
-            crop["padding"] = data.crop_padding
-        found.append(crop | {"interpolation": data.interpolation})
-        found += ["flip"] if data.flip else []
-        found += [] if self._randaugment is None else [self._randaugment.describe()]
-        found.append("normalise")
-        return found + [
-            f"custom.{hook.name}" for hook in self.recipe.custom if hook.hook == "batch"
-        ]
-
-    def protocol(self) -> dict[str, Any]:
-        """Return how an image is evaluated, as plain values."""
-        evaluate = self.recipe.evaluate
-        return {
-            "split": evaluate.split,
-            "resolution": evaluate.resolution or self.recipe.data.resolution,
-            "crop_fraction": evaluate.crop_fraction,
-            "interpolation": evaluate.interpolation,
-            "weights": evaluate.weights,
-        }
-
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Crop, augment and normalise a batch on its device."""
         if not isinstance(batch, Batch):
@@ -256,8 +222,8 @@ class ImageData(pl.LightningDataModule):
         images, targets = batch.images, batch.targets
         if batch.train:
             images = self.cropped(images, epoch, batch.start)
-            if self._randaugment is not None:
-                images = self._randaugment(images, self.seed, epoch, batch.start)
+            if self.randaugment is not None:
+                images = self.randaugment(images, self.seed, epoch, batch.start)
         else:
             images = self._centered(images)
         images = normalized(images)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
+from ablations.observed import FOLLOWING, aspects
 from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
 from ablations.report.gates import gates
 
@@ -53,14 +54,14 @@ def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str
         without = [arm.name for arm in plan.layout.arms if arm.name not in known]
         return [_one_line(f"no certificate is kept of {', '.join(without)}")]
     found = [
-        f"{one['arm']} ({', '.join(one['changed'])})"
+        f"{one['arm']} ({', '.join(aspects(one['changed'].keys() - set(FOLLOWING)))})"
         for one in treated
         if one["parent"] is not None
     ]
     return [
         _one_line(
-            "certified before training, each arm against its parent, with nothing else changed:"
-            f" {'; '.join(found)}"
+            "certified before training: each arm differs from its parent in what it declares and in"
+            f" nothing else: {'; '.join(found)}"
         )
     ]
 

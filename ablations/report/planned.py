@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ablations.certificate import FOLLOWING
+from ablations.observed import FOLLOWING, aspects
 from ablations.plans import Plan, Run
 from ablations.progress import duration
 from recipes.text import plain
@@ -114,8 +114,8 @@ def _certificate(one: Mapping[str, Any]) -> Iterator[str]:
         for path, (old, new) in one["declared"].items()
     ]
     seen = [
-        aspect if aspect in FOLLOWING else f"{aspect} ({words})"
-        for aspect, words in one["changed"].items()
+        aspect if aspect in FOLLOWING else f"{aspect} ({one['changed'][aspect]})"
+        for aspect in aspects(one["changed"])
     ]
     yield f"  {one['arm']} against {one['parent']}"
     for name, words in (("declared", leaves), ("seen in", seen)):

@@ -37,9 +37,8 @@ def behaviour(module: Classifier, images: Tensor, targets: Tensor) -> dict[str, 
     network, seen = module.network, list[Tensor]()
     set_drop_path(network, 0.0)
     set_dropout(network, 0.0)
+    settle(module, images)
     with torch.no_grad():
-        with _whole_statistics(network):
-            module(images)
         evaluation = module.eval()(images)
         set_drop_path(network, peak(recipe.model.drop_path))
         torch.manual_seed(_SEED)  # the same blocks are dropped below: only dropout differs
@@ -69,6 +68,22 @@ def behaviour(module: Classifier, images: Tensor, targets: Tensor) -> dict[str, 
     return found
 
 
+@torch.no_grad()
+def settle(module: Classifier, images: Tensor) -> None:
+    """Give the network's batch norms the statistics of these images, whatever their momentum is.
+
+    With those of its making (0 and 1) the evaluation of a woken deep network overflows.
+    """
+    norms = [part for part in module.network.modules() if hasattr(part, "running_mean")]
+    momenta = [part.momentum for part in norms]
+    for part in norms:
+        part.momentum = 1.0  # type: ignore[assignment]
+    torch.manual_seed(_SEED)
+    module.train()(images)
+    for part, momentum in zip(norms, momenta, strict=True):
+        part.momentum = momentum
+
+
 def smoothing(module: Classifier) -> float | None:
     """Return the label smoothing that the loss really has: cross-entropy is linear in it.
 
@@ -81,22 +96,6 @@ def smoothing(module: Classifier) -> float | None:
     plain = -logs.gather(1, targets[:, None]).mean()
     uniform = -logs.mean()
     return float((module.loss(logits, targets) - plain) / (uniform - plain))
-
-
-@contextlib.contextmanager
-def _whole_statistics(network: nn.Module) -> Iterator[None]:
-    """Train mode in which batch norms take the whole statistics of the next batch."""
-    norms = [part for part in network.modules() if hasattr(part, "running_mean")]
-    momenta = [part.momentum for part in norms]
-    for part in norms:
-        part.momentum = 1.0  # type: ignore[assignment]
-    network.train()
-    torch.manual_seed(_SEED)
-    try:
-        yield
-    finally:
-        for part, momentum in zip(norms, momenta, strict=True):
-            part.momentum = momentum
 
 
 def _fixed(module: Classifier) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, one_hot
 
 from lightning_modules import training
 from lightning_modules.augment import RandAugment
@@ -195,7 +195,7 @@ def first_steps(module: Classifier, data: ProbeData, images: Tensor) -> dict[str
         "losses": watch.losses,
         "decays": watch.decays,
         "inputs": [digest([batch.images]) for batch in data.made],
-        "targets": [digest([batch.targets]) for batch in data.made],
+        "targets": [digest([_shares(batch.targets, data.classes)]) for batch in data.made],
         "expected_inputs": digest([data.expected(data.given[0])]) if plain else None,
     }
 
@@ -210,7 +210,7 @@ def _readings(trainer: Any, module: Classifier, data: ProbeData) -> dict[str, An
             for name, part in module.network.named_modules()
             if isinstance(part, DropPath)
         },
-        "augment.randaug_magnitude": data.magnitude,
+        "augment.randaug_magnitude": data.randaugment and data.randaugment.magnitude,
         "optim.momentum": [
             group["betas"][0] if "betas" in group else group.get("momentum") for group in groups
         ],
@@ -229,6 +229,11 @@ def _dropout_rates(network: nn.Module) -> list[float]:
         if getattr(part, "dropout_modules", None) == () and getattr(part, "drop_rate", 0)
     ]
     return sorted(rates + functional)
+
+
+def _shares(targets: Tensor, classes: int) -> Tensor:
+    """Return targets as probabilities, as which a batch hook is given them."""
+    return one_hot(targets, classes).float() if targets.ndim == 1 else targets.float()
 
 
 def _factors(scheduler: Any) -> Sequence[tuple[float, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ import torch
 from lightning_modules.classifier import Classifier
 from lightning_modules.execution import Execution
 from lightning_modules.probe import structure
-from lightning_modules.probe.behaviour import behaviour
+from lightning_modules.probe.behaviour import behaviour, settle
 from lightning_modules.probe.live import PROGRESS, ProbeData, first_steps
+from lightning_modules.probe.pipeline import protocol, transforms
 from recipes import Recipe
 
 SCHEMA = 1
@@ -60,8 +62,8 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
         "gates": structure.gates(network),
         "residual_blocks": structure.residual_blocks(network),
         "resnet_parts": structure.resnet_parts(network),
-        "transforms": data.transforms(),
-        "protocol": data.protocol(),
+        "transforms": transforms(data),
+        "protocol": protocol(data),
         "batch": [data.recipe.data.batch_size, data.steps_per_epoch],
     }
     structure.wake(network)
@@ -71,4 +73,14 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
     # The steps begin as a run does: knobs at their values at the start of training.
     module = Classifier(recipe, classes=data.classes)
     structure.wake(module.network)
-    return found | first_steps(module, data, plain)
+    settle(module, 0.9 * plain)  # of other images than the first step's, so that it moves them
+    return _finite(found | first_steps(module, data, plain))
+
+
+def _finite(value: Any) -> Any:
+    """Return plain values with None for numbers that are not finite: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -103,8 +103,8 @@ def _randaugment_twice(patch: Patch) -> None:
 
     def cropped(self: Any, images: Any, epoch: int, start: int) -> Any:
         images = real(self, images, epoch, start)
-        if getattr(self, "preparing", False) and self._randaugment is not None:
-            return self._randaugment(images, self.seed, epoch, start)
+        if getattr(self, "preparing", False) and self.randaugment is not None:
+            return self.randaugment(images, self.seed, epoch, start)
         return images
 
     prepare = ImageData.prepare

@@ -41,7 +41,7 @@ class Noted(ImageData):
     magnitude = -1.0
 
     def on_after_batch_transfer(self, batch, dataloader_idx):
-        self.magnitude = self._randaugment.magnitude
+        self.magnitude = self.randaugment.magnitude
         return super().on_after_batch_transfer(batch, dataloader_idx)
 
 
