@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress, Result, Tracking
 
 if TYPE_CHECKING:
-    from lightning_modules.backbones import build, describe
+    from lightning_modules.backbones import build
     from lightning_modules.classifier import Classifier
     from lightning_modules.image_data import ImageData
+    from lightning_modules.capabilities import describe
     from lightning_modules.training import fit
 
 __all__ = [
@@ -27,7 +28,7 @@ _LAZY = {
     "Classifier": "classifier",
     "ImageData": "image_data",
     "build": "backbones",
-    "describe": "backbones",
+    "describe": "capabilities",
     "fit": "training",
 }
 

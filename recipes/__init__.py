@@ -10,6 +10,7 @@ from recipes.component import (
     stack,
 )
 from recipes.errors import RecipeError
+from recipes.facts import Fact, Facts
 from recipes.identity import fingerprint, trajectory
 from recipes.kind import Kind
 from recipes.library import load
@@ -18,8 +19,6 @@ from recipes.recipe import (
     Augment,
     Data,
     Evaluate,
-    Fact,
-    Facts,
     Hook,
     Loss,
     Model,

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from recipes.errors import RecipeError
+from recipes.facts import Facts
 from recipes.identity import fingerprint
 from recipes.kind import Kind
 from recipes.recipe import Recipe
-from recipes.tree import edit, is_path, leaves, may_write, unknown_leaf, writes
+from recipes.tree import declarations, edit, is_path, leaves, may_write, unknown_leaf, writes
 from recipes.validate import show
 
 
@@ -106,12 +107,12 @@ def apply(component: Component, recipe: Recipe) -> Outcome:
         values = ", ".join(f"{path} = {show(then[path])}" for path in wanted)
         return AlreadyPresent(reason=f"the recipe has {values}")
     if recipe.model.facts is not None:
-        facts = [recipe.model.facts.of(path) for path in changed]
+        facts = [recipe.model.facts.of(path, value) for path, value in changed.items()]
         for fact in facts:
             if fact.status == "cannot":
                 return NotApplicable(reason=fact.reason)
         for fact in facts:
-            if fact.status == "present":
+            if fact.status == "present" and not _is_refined(fact.path, changed, recipe.model.facts):
                 return AlreadyPresent(reason=fact.reason)
     return Applied(recipe=edited, edits=changed)
 
@@ -172,6 +173,16 @@ def _edits(component: Component, recipe: Recipe) -> dict[str, Any]:
     if not isinstance(wanted, Mapping) or not wanted:
         raise RecipeError(f"{component} sets no leaf: edits() must return at least one path")
     return dict(wanted)
+
+
+def _is_refined(path: str, changed: Mapping[str, Any], facts: Facts) -> bool:
+    """Return whether a leaf that depends on this one changes too, and has facts of its own.
+
+    Those are about the very value that is asked for: `model.resnet_d_parts` for `model.resnet_d`.
+    """
+    told = {fact.path for fact in facts.leaves}
+    switches = [declarations()[other].switch for other in changed if other in told]
+    return any(switch is not None and switch.path == path for switch in switches)
 
 
 def _check_kind(component: Component, wanted: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from recipes.errors import RecipeError
+from recipes.facts import Facts
 from recipes.kind import Kind
 from recipes.leaf import Switch, leaf
 from recipes.schedule import Scalar
@@ -20,32 +21,19 @@ _AUGMENTATION = (Kind.AUGMENTATION,)
 _ARCHITECTURE = (Kind.ARCHITECTURE,)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """What the built backbone says about one leaf: `can` move it, it is `present`, or `cannot`."""
-
-    path: str
-    status: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What was probed from a backbone. Never hashed: a timm upgrade must not rename runs."""
-
-    family: str  # timm's class, as "ResNet"
-    input_size: int  # pixels per side that the architecture was published for
-    stages: int  # stages of residual blocks; 0: the blocks stand in no stages
-    batch_norm: bool
-    leaves: tuple[Fact, ...] = ()
-    fixed_size: bool = False  # takes images of `input_size` only
-    smallest_size: int = 0  # pixels per side below which it cannot be trained; 0: 16 are enough
-
-    def of(self, path: str) -> Fact:
-        """Return the fact about a leaf; a leaf without one can be moved on every backbone."""
-        return next(
-            (fact for fact in self.leaves if fact.path == path), Fact(path=path, status="can")
-        )
+# Every choice of ResNet-D's parts but the usual one, which is spelled "": one spelling for each.
+RESNET_D_PARTS = (
+    "stem",
+    "pool",
+    "stride",
+    "shortcut",
+    "stem+pool",
+    "stem+stride",
+    "stem+shortcut",
+    "pool+shortcut",
+    "stride+shortcut",
+    "stem+stride+shortcut",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +54,15 @@ class Model:
     )
     resnet_d: bool = leaf(
         "deep stem, strided convolution for max-pool, pooled shortcut", False, kinds=_ARCHITECTURE
+    )
+    resnet_d_parts: str = leaf(
+        "only these parts; empty: stem+pool+shortcut, as in the code behind the paper's"
+        " checkpoints. stride, of the paper's text, drops the max-pool and strides the first 3x3"
+        " of the first stage instead",
+        "",
+        kinds=_ARCHITECTURE,
+        switch=Switch(path="model.resnet_d"),
+        choices=RESNET_D_PARTS,
     )
     dropout: Scalar = leaf(
         "probability before the classifier", 0.0, kinds=_REGULARIZATION, low=0, high=0.99

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from recipes.errors import RecipeError
+from recipes.facts import Fact, Facts
 from recipes.leaf import nearest
-from recipes.recipe import Fact, Facts, Hook, Recipe
+from recipes.recipe import Hook, Recipe
 from recipes.schedule import Schedule, parse_scalar
 from recipes.text import plain_value
 from recipes.tree import SECTIONS, declarations, defaults, leaf_types, leaves, unknown_leaf
@@ -181,8 +182,14 @@ def read_facts(tree: Any, source: str) -> Facts:
             batch_norm=bool(tree["batch_norm"]),
             fixed_size=bool(tree.get("fixed_size", False)),
             smallest_size=int(tree.get("smallest_size", 0)),
+            layers=tuple(int(blocks) for blocks in tree.get("layers", ())),
             leaves=tuple(
-                Fact(path=path, status=row["status"], reason=row.get("reason", ""))
+                Fact(
+                    path=path,
+                    status=row["status"],
+                    reason=row.get("reason", ""),
+                    values=tuple(str(value) for value in row.get("values", ())),
+                )
                 for path, row in rows.items()
             ),
         )
@@ -201,8 +208,11 @@ def plain_facts(facts: Facts) -> dict[str, Any]:
         "batch_norm": facts.batch_norm,
         **({"fixed_size": True} if facts.fixed_size else {}),
         **({"smallest_size": facts.smallest_size} if facts.smallest_size else {}),
+        **({"layers": list(facts.layers)} if facts.layers else {}),
         "leaves": {
-            fact.path: {"status": fact.status} | ({"reason": fact.reason} if fact.reason else {})
+            fact.path: {"status": fact.status}
+            | ({"reason": fact.reason} if fact.reason else {})
+            | ({"values": list(fact.values)} if fact.values else {})
             for fact in facts.leaves
         },
     }

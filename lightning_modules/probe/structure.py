@@ -11,7 +11,7 @@ from timm.layers import DropPath
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
-from lightning_modules.backbones import SQUEEZE_EXCITE
+from lightning_modules.capabilities import SQUEEZE_EXCITE
 from lightning_modules.optim import NORMS
 
 _MOVING = (nn.Dropout, DropPath)  # their rates are read apart: knobs move them

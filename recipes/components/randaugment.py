@@ -20,7 +20,10 @@ class RandAugment(Component):
         augment.randaug_solarize_wrap.
     Default: 2 operations of magnitude 15 in the paper's space (ResNet-RS-200 config): 16
         operations, always applied, on a /10 scale without cap. timm's and torchvision's spaces
-        have other operations and scales: 15 there is not 15 here.
+        have other operations and scales: 15 there is not 15 here. In the paper's space Solarize's
+        threshold wraps at 256 (`wrap`), so that magnitude 10 inverts whole images: TensorFlow's
+        cast to uint8 does so, in graph and eager mode of 2.12. Whether the original TF1 run
+        wrapped too is likely and unconfirmed; `wrap=false` lets the threshold stand.
     Cost: image operations on whole batches; none on the network.
     Interactions: needs enough epochs; with small images the constants in pixels shrink
         (augment.randaug_pixel_scale, set by the data profile).
@@ -32,6 +35,7 @@ class RandAugment(Component):
     magnitude: Scalar = 15.0
     layers: int = 2
     space: str = "resnet_rs"
+    wrap: bool | None = None  # none: as the space has it
 
     def edits(self, recipe: Recipe) -> Mapping[str, Any]:
         """Return the operations' number, strength and space."""
@@ -39,5 +43,7 @@ class RandAugment(Component):
             "augment.randaug_layers": self.layers,
             "augment.randaug_magnitude": self.magnitude,
             "augment.randaug_space": self.space,
-            "augment.randaug_solarize_wrap": self.space == "resnet_rs",
+            "augment.randaug_solarize_wrap": self.space == "resnet_rs"
+            if self.wrap is None
+            else self.wrap,
         }

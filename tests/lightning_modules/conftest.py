@@ -11,11 +11,13 @@ from types import ModuleType
 
 import pytest
 import pytorch_lightning as pl
+import timm
 import torch
+from torch import nn
 
 import recipes
-from lightning_modules import Execution
-from recipes import Recipe, edit
+from lightning_modules import Execution, build
+from recipes import Model, Recipe, edit
 
 # What these tests count on; the library may tune the rest of `tiny` as it likes.
 SMALLEST = {
@@ -103,3 +105,21 @@ def plain_trainer(*callbacks: pl.Callback, **changes: object) -> pl.Trainer:
         "num_sanity_val_steps": 0,
     }
     return pl.Trainer(**arguments | changes)  # type: ignore[arg-type]
+
+
+def on_meta(classes: int = 1000, **leaves: object) -> nn.Module:
+    with torch.device("meta"):
+        return build(Model(**leaves), classes=classes)  # type: ignore[arg-type]
+
+
+def timm_on_meta(backbone: str, **arguments: object) -> nn.Module:
+    with torch.device("meta"):
+        return timm.create_model(backbone, **arguments)
+
+
+def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

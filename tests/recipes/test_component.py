@@ -144,6 +144,27 @@ def test_cannot_is_stronger_than_present(base: Recipe) -> None:
     assert apply(StochasticDepth(), _with_facts(base, *facts)) == NotApplicable(reason="c")
 
 
+def test_a_fact_may_be_about_some_values_of_a_leaf(base: Recipe) -> None:
+    held = Fact(path="model.resnet_d_parts", status="present", reason="it has", values=("stem",))
+    recipe = _with_facts(base, held)
+    assert apply(ResNetD(parts="stem"), recipe) == AlreadyPresent(reason="it has")
+    assert isinstance(apply(ResNetD(parts="pool"), recipe), Applied)
+    assert isinstance(apply(ResNetD(), recipe), Applied)
+
+
+def test_facts_about_what_is_asked_refine_those_about_its_switch(base: Recipe) -> None:
+    whole = Fact(path="model.resnet_d", status="present", reason="all of it")
+    parts = Fact(path="model.resnet_d_parts", status="present", reason="this", values=("stem",))
+    recipe = _with_facts(base, whole, parts)
+    assert apply(ResNetD(), recipe) == AlreadyPresent(reason="all of it")
+    assert apply(ResNetD(parts="stem"), recipe) == AlreadyPresent(reason="this")
+    assert isinstance(apply(ResNetD(parts="stem+stride"), recipe), Applied)
+    cannot = Fact(path="model.resnet_d", status="cannot", reason="a ViT")
+    assert apply(ResNetD(parts="pool"), _with_facts(base, cannot, parts)) == NotApplicable(
+        reason="a ViT"
+    )
+
+
 def test_depth_without_stages_grows_block_by_block(base: Recipe) -> None:
     for stages, rule in ((0, "linear"), (4, "stage")):
         outcome = apply(StochasticDepth(), _with_facts(base, stages=stages))

@@ -17,6 +17,7 @@ from recipes import (
     Component,
     Kind,
     Recipe,
+    RecipeError,
     apply,
     dumps,
     edit,
@@ -40,10 +41,11 @@ OTHERS: dict[str, dict[str, Any]] = {
     "ema": {"decay": 0.99, "warmup": False},
     "ls": {"epsilon": linear(0.1, 0.0)},
     "sd": {"rate": 1 / 3, "rule": "linear"},
-    "ra": {"magnitude": linear(5, 15), "layers": 3, "space": "timm"},
+    "ra": {"magnitude": linear(5, 15), "layers": 3, "space": "timm", "wrap": False},
     "do": {"rate": 0.4},
     "wd": {"value": linear(1e-4, 4e-5)},
     "se": {"ratio": 0.0625},
+    "resnetd": {"parts": "stem+stride+shortcut"},
 }
 
 # Pairs whose order changes the recipe, each with its reason.
@@ -223,6 +225,41 @@ def test_the_whole_table_stacks_in_every_direction(base: Recipe) -> None:
     backward = stack(base, tuple(reversed(parse("paper"))))
     assert fingerprint(forward) == fingerprint(backward)
     assert stack(base, parse("training,architecture")) == forward
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [
+        ("resnetd", ""),
+        ("resnetd(parts=stem+pool+shortcut)", ""),
+        ("resnetd(shortcut+stem+pool)", ""),
+        ("resnetd(parts=stem+stride+shortcut)", "stem+stride+shortcut"),
+        ("resnetd(parts=shortcut+stem)", "stem+shortcut"),
+    ],
+)
+def test_parts_of_resnet_d_are_named_in_any_order(base: Recipe, spec: str, parts: str) -> None:
+    (component,) = parse(spec)
+    assert _applied(component, base).model.resnet_d_parts == parts
+    assert parse(str(component)) == (component,)
+
+
+@pytest.mark.parametrize("parts", ["stem+pole", "pool+stride", "stem+stem", "+"])
+def test_parts_that_do_not_go_together_are_told(base: Recipe, parts: str) -> None:
+    with pytest.raises(RecipeError, match="model.resnet_d_parts = .* is not one of stem, pool, st"):
+        apply(parse(f"resnetd(parts={parts})")[0], base)
+
+
+def test_solarize_wraps_in_the_paper_s_space_unless_it_is_told_not_to(base: Recipe) -> None:
+    for spec, wraps in (
+        ("ra", True),
+        ("ra(wrap=true)", True),
+        ("ra(wrap=false)", False),
+        ("ra(space=timm)", False),
+        ("ra(space=timm, wrap=none)", False),
+    ):
+        assert _applied(parse(spec)[0], base).augment.randaug_solarize_wrap == wraps, spec
+    with pytest.raises(RecipeError, match="randaug_solarize_wrap = true is the resnet_rs space's"):
+        apply(parse("ra(space=timm, wrap=true)")[0], base)
 
 
 def test_the_paper_s_values(base: Recipe) -> None:

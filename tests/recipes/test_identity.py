@@ -63,6 +63,8 @@ def _switched(recipe: Recipe, path: str, *, on: bool) -> Recipe:
         choices = declarations()[switch.path].choices
         off = next(word for word in choices if word not in switch.values)
         return edit(recipe, {switch.path: switch.values[0] if on else off})
+    if leaf_types()[switch.path] is bool:
+        return edit(recipe, {switch.path: on})
     return recipe if on else edit(recipe, {switch.path: 0})
 
 

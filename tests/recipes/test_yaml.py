@@ -26,7 +26,7 @@ from recipes import (
 from recipes.leaf import Leaf
 from recipes.schedule import SHAPES
 from recipes.tree import declarations, leaf_types
-from recipes.yaml import load_file
+from recipes.yaml import load_file, read_facts
 
 _NAMES = st.text(min_size=1, max_size=9).filter(lambda text: text.strip() and "${" not in text)
 
@@ -114,10 +114,19 @@ def test_facts_read_back(base: Recipe) -> None:
         leaves=(
             Fact(path="model.resnet_d", status="cannot", reason="a ViT: no stem of convolutions"),
             Fact(path="model.drop_path", status="can"),
+            Fact(path="model.resnet_d_parts", status="present", reason="r", values=("a", "b")),
         ),
+        layers=(3, 4, 6, 3),
     )
     recipe = dataclasses.replace(base, model=dataclasses.replace(base.model, facts=facts))
     assert loads(dumps(recipe)) == recipe
+
+
+def test_facts_from_before_there_were_layers_are_read(base: Recipe) -> None:
+    old = {"family": "ResNet", "input_size": 224, "stages": 4, "batch_norm": True, "leaves": {}}
+    assert read_facts(old, "here") == Facts(
+        family="ResNet", input_size=224, stages=4, batch_norm=True
+    )
 
 
 def test_what_is_off_is_not_written(base: Recipe) -> None:
