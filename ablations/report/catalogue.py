@@ -39,8 +39,12 @@ def recipes() -> str:
     parts = []
     for name in library.names():
         about = library.about(name)
+        top1 = about["expected_top1"]
         parts.append(
-            f"{name}\n    {about['title']}\n    expected: {about['expected']}"
+            f"{name}\n    {about['title']}: {about['parameters'] / 1e6:.1f} M parameters,"
+            f" {about['macs'] / 1e9:.3g} G multiply-adds"
+            f"\n    expected: {about['expected']}; to be doubted outside {top1['low']:g} to"
+            f" {top1['high']:g}"
             f"\n    cost: {about['cost']}\n    {about['command']}"
         )
     return "\n\n".join([*parts, "also a YAML file, or any timm model name with the bare baseline"])

@@ -75,6 +75,13 @@ def test_a_list_names_everything(what: str, held: list[str], call: Call) -> None
         assert call("list").out == said.out
 
 
+def test_the_library_is_listed_with_what_it_costs(call: Call) -> None:
+    said = call("list", "recipes").out
+    assert "ResNet-RS-50 at 160 pixels: 35.7 M parameters, 2.28 G multiply-adds\n" in said
+    assert "expected: 78.8 top-1 on ImageNet validation at 160 pixels" in said
+    assert "; to be doubted outside 77.8 to 79.8\n" in said
+
+
 def test_studies_are_listed_and_their_standing_shown(
     finished: Finished, home: Path, call: Call
 ) -> None:

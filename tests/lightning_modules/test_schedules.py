@@ -31,6 +31,37 @@ def test_cosine_with_warm_up_is_its_closed_form_at_every_step(per_epoch, warmup)
         assert factor == pytest.approx(wave * min(step / warm, 1.0) if warm else wave, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", ["resnet_rs_50_160", "resnet_rs_420_320"])
+def test_the_learning_rate_of_the_paper_is_its_closed_form_at_every_step(name):
+    recipe = recipes.load(name)
+    peak = peak_lr(recipe.optim, recipe.data.batch_size)
+    found = [peak * factor for factor in factors(recipe.optim, 312)]
+    assert len(found) == 109_200  # facts.md 3.1: 350 epochs of 312 steps, 1,560 of them warm-up
+    for step, rate in enumerate(found):
+        wave = 0.8 * (1 + math.cos(math.pi * max(step, 1560) / 109_200))
+        assert abs(rate - wave * min(step / 1560, 1)) < 1e-12
+
+
+def test_the_decay_of_the_paper_s_average_is_its_closed_form_at_every_step():
+    optim = recipes.load("resnet_rs_200_256").optim
+    assert (optim.ema_decay, optim.ema_warmup) == (0.9999, True)
+    for updates in range(1, 109_201):
+        # (1 + k) / (10 + k) = 1 - 9 / (10 + k), until it reaches 0.9999 at k = 89,990
+        wanted = 1 - 9 / (10 + updates) if updates < 89_990 else 0.9999
+        found = ema_decay_at(optim.ema_decay, updates, warmup=optim.ema_warmup)
+        assert abs(found - wanted) < 1e-12
+
+
+def test_the_staircase_of_efficientnet_is_its_closed_form_at_every_step():
+    optim = recipes.load("efficientnet_b0").optim
+    per_epoch, warm = 625, 5 * 625  # 1,281,167 images in batches of 2,048
+    found = factors(optim, per_epoch)
+    assert len(found) == 350 * per_epoch
+    for step, factor in enumerate(found):  # 2.4 epochs are 1,500 steps; by step 3,125 two passed
+        wanted = 0.97 ** (step // 1500) if step >= warm else step / warm * 0.97**2
+        assert abs(factor - wanted) < 1e-12
+
+
 def test_the_model_gardens_numbers_come_out():
     recipe = optim(350, schedule="cosine", warmup_epochs=5)
     at_warm_end = 1.6 * lr_factor(recipe, 1560, 312, 109_200)
