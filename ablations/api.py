@@ -24,6 +24,7 @@ def plan(
     skip_corrupt: bool = False,
     home: str | Path = "ablate-home",
     study: str | None = None,
+    recipe_of: str | None = None,
     device: str = "auto",
 ) -> Prepared:
     """Return what `run` with the same arguments would do; trains nothing.
@@ -39,6 +40,7 @@ def plan(
         data=data,
         settings=tuple(settings),
         skip_corrupt=skip_corrupt,
+        recipe_of=recipe_of,
     )
     return plan_study(request, Path(home), study, device)
 
@@ -54,6 +56,7 @@ def run(
     skip_corrupt: bool = False,
     home: str | Path = "ablate-home",
     study: str | None = None,
+    recipe_of: str | None = None,
     options: Options | None = None,
 ) -> Study:
     """Train what the home lacks for a request and return the study.
@@ -75,6 +78,7 @@ def run(
         skip_corrupt=skip_corrupt,
         home=home,
         study=study,
+        recipe_of=recipe_of,
         device=chosen.device,
     )
     ledger = Ledger(Path(home))

@@ -13,7 +13,7 @@ from recipes.leaf import nearest
 
 _HOME = "ablate-home"
 _CONFIG = "~/.config/ablate.yaml"
-_STUDY_KEYS = "base, add and, where wanted, design, seeds, data, settings, skip_corrupt"
+_STUDY_KEYS = "base, add and, where wanted, recipe_of, design, seeds, data, settings, skip_corrupt"
 _CONFIG_KEYS = ("home", "data", "track", "wandb_project", "wandb_entity")
 
 
@@ -28,7 +28,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
     config = _config()
     if tree.get("data") is None and "data" in config:
         tree["data"] = config["data"]
-    for key in ("base", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
+    for key in ("base", "recipe_of", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
         value = getattr(arguments, key)
         if value is not None:
             tree[key] = value

@@ -17,28 +17,37 @@ from ablations.ledger import recall
 from lightning_modules.data import DataFacts
 from lightning_modules.files import write_json
 from recipes import Facts, Recipe, RecipeError, diff, edit, load
+from recipes.families import recipe_of
 from recipes.leaf import nearest
-from recipes.library import is_file_name, names, profile
+from recipes.library import full_name, is_file_name, names, profile
 from recipes.recipe import Model
+from recipes.scaling import BLOCKS
 from recipes.text import plain_value, read_settings
 from recipes.validate import show
 from recipes.yaml import plain_facts, read_facts
 
 _GENERIC = "resnet50"  # the library's bare baseline, on another backbone
+# Depths that timm has no name for, as longer ResNet-200s: one backbone, so one family of facts.
+_DEEPER = {f"resnet{depth}": blocks.layers for depth, blocks in BLOCKS.items() if depth > 200}
+_FACTS_VERSION = 2  # of what is probed: older facts in a home are probed anew
+_NETWORK = ("model.backbone", "model.layers", "model.width")
 _CACHE_LIMIT = 8 << 30  # bytes of decoded images that a data profile will store
 
 
 def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
     """Return the complete recipe that a base names: a library name, a YAML file, a timm model.
 
-    A timm model gets the bare baseline recipe of ResNet-50, less what it cannot take.
+    A timm model gets the bare baseline recipe of ResNet-50, less what it cannot take; so do
+    ResNet-270 to 420, which timm does not have, at the 256 pixels of ResNet-200's.
 
     Raises:
         RecipeError: the name is none of these, or the file has mistakes.
     """
-    if is_file_name(name) or name in names():
+    if is_file_name(name) or full_name(str(name)) is not None:
         return with_facts(load(name), memory)
     backbone = str(name)
+    if backbone in _DEEPER:
+        return edit(load("resnet200"), {"model.layers": _DEEPER[backbone]})
     try:
         facts = facts_of(backbone, memory)
     except RecipeError as error:
@@ -73,7 +82,7 @@ def facts_of(backbone: str, memory: Path | None) -> Facts:
     """
     path = None if memory is None else memory / "facts.json"
     known = {} if path is None else recall(path)
-    key = f"timm {version('timm')} {backbone}"
+    key = f"timm {version('timm')} facts {_FACTS_VERSION} {backbone}"
     if key not in known:
         from lightning_modules import describe
 
@@ -127,6 +136,41 @@ def apply_settings(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, str
         return edited, ""
     note = f"{scale} {show(now)} -> {show(wanted)} (it follows data.resolution)"
     return edit(edited, {scale: wanted}), note
+
+
+def with_recipe_of(
+    family: str,
+    base: Recipe,
+    settings: Sequence[str],
+    dataset: str | None,
+    memory: Path | None,
+) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the base with a family's recipe, before any data profile, and what to tell of it.
+
+    The rules see the network and the resolution that the settings leave; the settings themselves
+    are applied later and win. Where a profile will fit the base to other images, the rules read
+    the resolution of the base before it: sixteen-pixel digits are no reason for the magnitude of
+    small ImageNet crops, since the profile scales RandAugment's pixels down with the images. For
+    the same reason a base with scaled pixels counts at the resolution that they are scaled from.
+
+    Args:
+        family: As `recipes.families` has it.
+        base: As resolved.
+        settings: Texts of `--set`.
+        dataset: The data set that the recipe will be fitted to; None: its own.
+        memory: Where facts of backbones are remembered.
+
+    Raises:
+        RecipeError: no such family, a setting that is wrong, or a rule without an answer.
+    """
+    changes = read_settings(settings)
+    network = {path: changes[path] for path in _NETWORK if path in changes}
+    base = with_facts(edit(base, network), memory)
+    scale = base.augment.randaug_pixel_scale
+    resolution = round(base.data.resolution / scale)
+    if scale == 1.0 and dataset in (None, base.data.dataset):
+        resolution = changes.get("data.resolution", resolution)
+    return recipe_of(family, base, resolution, chosen=changes)
 
 
 def fit_to_hardware(recipe: Recipe, settings: Sequence[str], device: str) -> tuple[Recipe, str]:

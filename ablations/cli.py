@@ -168,6 +168,7 @@ def _build() -> _Parser:
 
     show = _command(under, "show", "a resolved recipe as YAML", commands.show)
     show.add_argument("recipe", metavar="RECIPE")
+    _recipe_of_option(show)
     show.add_argument("--add", metavar="SPEC", help="with these components applied")
     show.add_argument("--data", metavar="DATA", help="as its profile makes it for these data")
     show.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
@@ -207,6 +208,7 @@ def _command(under: Any, name: str, words: str, carry_out: Any) -> _Parser:
 
 def _request_options(parser: _Parser) -> None:
     parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
+    _recipe_of_option(parser)
     parser.add_argument("--add", metavar="SPEC", help="components, as ra(magnitude=15),ls or paper")
     parser.add_argument("--design", metavar="D", help="ladder (default), one-at-a-time, ...")
     parser.add_argument("--seeds", type=_whole, metavar="N", help="runs per arm (3)")
@@ -226,6 +228,15 @@ def _request_options(parser: _Parser) -> None:
     )
     parser.add_argument("--study", metavar="NAME", help="default: made from the request")
     _home_option(parser)
+
+
+def _recipe_of_option(parser: _Parser) -> None:
+    parser.add_argument(
+        "--recipe-of",
+        metavar="FAMILY",
+        help="give the base the recipe of resnet_rs or efficientnet_rs, scaled to its depth and"
+        " resolution",
+    )
 
 
 def _execution_options(parser: _Parser) -> None:

@@ -125,15 +125,28 @@ def extend(arguments: argparse.Namespace) -> int:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print a resolved recipe as YAML."""
-    from ablations.bases import apply_settings, fit_to_data, resolve, with_facts
+    from ablations.bases import (
+        apply_settings,
+        fit_to_data,
+        resolve,
+        with_facts,
+        with_recipe_of,
+    )
     from lightning_modules.data import data_facts, parse_data
     from recipes import dumps, parse, stack
 
     home = home_of(arguments)
     memory = Ledger(home).cache if os.access(home, os.W_OK) else None
     recipe = resolve(arguments.recipe, memory)
-    if arguments.data:
-        recipe, note = fit_to_data(recipe, data_facts(parse_data(arguments.data), memory))
+    spec = parse_data(arguments.data) if arguments.data else None
+    if arguments.recipe_of is not None:
+        recipe, notes = with_recipe_of(
+            arguments.recipe_of, recipe, arguments.settings, spec.name if spec else None, memory
+        )
+        for note in notes:
+            _say(note)
+    if spec is not None:
+        recipe, note = fit_to_data(recipe, data_facts(spec, memory))
         _say(note)
     recipe, note = apply_settings(recipe, arguments.settings)
     _say(note)

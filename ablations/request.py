@@ -24,6 +24,7 @@ class Request:
     data: str | None = None  # None: the data set of the base where embedded, else digits
     settings: tuple[str, ...] = ()  # "path=value" of --set, in order
     skip_corrupt: bool = False
+    recipe_of: str | None = None  # a family whose recipe the base gets; None: its own
 
     def __post_init__(self) -> None:
         if not 1 <= self.seeds <= MAX_SEEDS:
@@ -32,11 +33,14 @@ class Request:
     def name(self) -> str:
         """Return the default name of the study: readable, and a digest of the request."""
         stem = "".join(letter if letter.isalnum() else "-" for letter in self.base.lower())[-40:]
-        return f"{stem.strip('-')}-{self.design}-{digest(dataclasses.asdict(self))[:8]}"
+        return f"{stem.strip('-')}-{self.design}-{digest(self.plain())[:8]}"
 
     def plain(self) -> dict[str, Any]:
-        """Return the request as YAML and JSON hold it."""
-        return dataclasses.asdict(self) | {"settings": list(self.settings)}
+        """Return the request as YAML and JSON hold it; what came later only where it is used."""
+        found = dataclasses.asdict(self) | {"settings": list(self.settings)}
+        if self.recipe_of is None:  # so that older studies keep their names
+            del found["recipe_of"]
+        return found
 
 
 def from_plain(tree: Any, source: str) -> Request:
@@ -56,6 +60,8 @@ def from_plain(tree: Any, source: str) -> Request:
     for key, kind in kinds.items():
         if key in tree and (not isinstance(tree[key], kind) or tree[key] is True and kind is int):
             wrong.append(f"{key} = {tree[key]!r} is not {kind.__name__}")
+    if not isinstance(tree.get("recipe_of"), str | None):
+        wrong.append(f"recipe_of = {tree['recipe_of']!r} is not a family such as resnet_rs")
     if not isinstance(tree.get("data"), str | None):
         wrong.append(f"data = {tree['data']!r} is not a text such as cifar10:DIR")
     settings = tree.get("settings") or []

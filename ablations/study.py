@@ -14,6 +14,7 @@ from ablations.bases import (
     fit_to_hardware,
     resolve,
     with_facts,
+    with_recipe_of,
 )
 from ablations.designs import lay_out
 from ablations.errors import RequestError
@@ -83,6 +84,11 @@ def plan_study(
     base = resolve(request.base, ledger.cache)
     components = parse(request.add)
     spec = _data_spec(request, base)
+    given: tuple[str, ...] = ()
+    if request.recipe_of is not None:
+        base, given = with_recipe_of(
+            request.recipe_of, base, request.settings, spec.name, ledger.cache
+        )
     facts = data_facts(spec, ledger.cache, skip_corrupt=request.skip_corrupt)
     base, profiled = fit_to_data(base, facts)
     base, rescaled = apply_settings(base, request.settings)
@@ -111,6 +117,7 @@ def plan_study(
         f"left out {len(facts.skipped)} corrupt images: {_shown(facts.skipped)}"
         if facts.skipped
         else "",
+        *given[:1],
     ]
     plan = Plan(
         study=name,
@@ -123,7 +130,7 @@ def plan_study(
         notes=tuple(note for note in notes if note),
     )
     ledger.study_folder(name)
-    told = tuple(note for note in (profiled, rescaled, hardware) if note)
+    told = tuple(note for note in (*given, profiled, rescaled, hardware) if note)
     return Prepared(plan=plan, request=request, spec=spec, facts=facts, notes=told)
 
 

@@ -13,6 +13,8 @@ from ablations.bases import apply_settings, fit_to_data, fit_to_hardware, with_f
 from lightning_modules import Classifier
 from lightning_modules.data import DataFacts
 from recipes import Recipe, RecipeError, diff, dumps, edit, leaves, load
+from recipes.library import names
+from recipes.scaling import BLOCKS
 
 
 def folder_of(
@@ -34,9 +36,29 @@ def of(name: str) -> DataFacts:
     )
 
 
-@pytest.mark.parametrize("name", ["tiny", "resnet50", "resnet200", "efficientnet_b0"])
+@pytest.mark.parametrize("name", names())
 def test_a_library_base_is_itself(name: str) -> None:
     assert resolve(name) == load(name)
+
+
+def test_a_beginning_of_a_library_name_is_a_base() -> None:
+    assert resolve("resnet_rs_50") == load("resnet_rs_50_160")
+    with pytest.raises(RecipeError, match="'resnet_rs_350' may be resnet_rs_350_256, resnet_rs_3"):
+        resolve("resnet_rs_350")
+
+
+@pytest.mark.parametrize("depth", [270, 300, 350, 400, 420])
+def test_depths_that_timm_has_no_name_for_are_longer_resnet_200s(depth: int) -> None:
+    found = resolve(f"resnet{depth}")
+    assert set(diff(load("resnet200"), found)) == {"model.layers"}
+    assert found.model.layers == BLOCKS[depth].layers
+    assert found.model.facts == load("resnet200").model.facts
+
+
+def test_the_blocks_of_resnet_26_are_timms(tmp_path: Path) -> None:
+    facts = resolve("resnet26", tmp_path).model.facts
+    assert facts is not None
+    assert facts.layers == BLOCKS[26].layers
 
 
 def test_any_timm_model_gets_the_bare_baseline_less_what_it_cannot_take(tmp_path: Path) -> None:
@@ -66,7 +88,7 @@ def test_facts_are_remembered_and_then_need_no_torch(tmp_path: Path) -> None:
 def test_a_damaged_memory_is_made_anew(tmp_path: Path, damage: str) -> None:
     (tmp_path / "facts.json").write_text(damage)
     assert resolve("resnet18", tmp_path) == resolve("resnet18")
-    assert "resnet18" in next(
+    assert " resnet18" in next(
         key
         for key in json.loads((tmp_path / "facts.json").read_text())
         if key.endswith(" resnet18")

@@ -8,6 +8,7 @@ import pytest
 
 from ablations import RequestError
 from ablations.request import MAX_SEEDS, Request, from_plain
+from recipes.identity import digest
 
 REQUEST = Request(
     base="tiny",
@@ -17,6 +18,7 @@ REQUEST = Request(
     data="imagefolder:some folder",
     settings=("optim.lr=0.1", "optim.epochs=2"),
     skip_corrupt=True,
+    recipe_of="resnet_rs",
 )
 
 
@@ -38,12 +40,31 @@ def test_defaults_are_those_of_the_command_line() -> None:
         {"data": None},
         {"settings": ("optim.epochs=2", "optim.lr=0.1")},
         {"skip_corrupt": False},
+        {"recipe_of": "efficientnet_rs"},
+        {"recipe_of": None},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_part_of_a_request_is_in_its_name(change: dict[str, Any]) -> None:
     assert dataclasses.replace(REQUEST, **change).name() != REQUEST.name()
     assert dataclasses.replace(REQUEST).name() == REQUEST.name()
+
+
+def test_studies_from_before_there_were_families_keep_their_names() -> None:
+    request = Request(base="tiny", add="ls,se", seeds=5, settings=("optim.lr=0.1",))
+    # The digest of these seven keys, as it was made then.
+    then = {
+        "base": "tiny",
+        "add": "ls,se",
+        "design": "ladder",
+        "seeds": 5,
+        "data": None,
+        "settings": ["optim.lr=0.1"],
+        "skip_corrupt": False,
+    }
+    assert request.plain() == then
+    assert request.name() == f"tiny-ladder-{digest(then)[:8]}"
+    assert from_plain(then, "here") == request
 
 
 @pytest.mark.parametrize("base", ["recipes/My own.yaml", "../../x.yaml", "ünï/cödé.yml", "a" * 300])
@@ -71,6 +92,7 @@ def test_an_impossible_number_of_seeds_is_told(seeds: int) -> None:
         ({"base": "tiny", "add": "ls", "seeds": "3"}, "seeds = '3' is not int"),
         ({"base": "tiny", "add": "ls", "seeds": True}, "seeds = True is not int"),
         ({"base": "tiny", "add": "ls", "data": 10}, "data = 10 is not a text such as cifar10:DIR"),
+        ({"base": "tiny", "add": "ls", "recipe_of": 5}, "recipe_of = 5 is not a family such as re"),
         ({"base": "tiny", "add": "ls", "settings": "a=1"}, "settings = 'a=1' is not a list"),
         ({"base": "tiny", "add": "ls", "skip_corrupt": "yes"}, "skip_corrupt = 'yes' is not bool"),
     ],
