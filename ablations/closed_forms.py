@@ -174,13 +174,23 @@ def _gates(recipe: Recipe, seen: Observation) -> Iterator[str]:
 
 
 def _resnet_d(recipe: Recipe, seen: Observation) -> Iterator[str]:
-    parts: Mapping[str, int] | None = seen["resnet_parts"]
-    if parts is None or not recipe.model.resnet_d:
+    """Yield asked parts that are not there; a backbone's own others are left alone."""
+    found: Mapping[str, int] | None = seen["resnet_parts"]
+    if found is None or not recipe.model.resnet_d:
         return
-    wanted = {"stem": 3, "max_pools": 0, "pool_convolutions": 1, "pooled_shortcuts": 3}
+    parts = (recipe.model.resnet_d_parts or "stem+pool+shortcut").split("+")
+    wanted: dict[str, int] = {}
+    if "stem" in parts:
+        wanted["stem"] = 3
+    if "pool" in parts or "stride" in parts:
+        wanted |= {"max_pools": 0, "pool_convolutions": int("pool" in parts)}
+    if "stride" in parts:
+        wanted["first_stride"] = 2
+    if "shortcut" in parts:  # of the stages that shrink their images
+        wanted["pooled_shortcuts"] = 3 + ("stride" in parts)
     for part, count in wanted.items():
-        if parts[part] != count:
-            yield f"model.resnet_d asks for {count} {part.replace('_', ' ')}, found {parts[part]}"
+        if found[part] != count:
+            yield f"model.resnet_d asks for {part.replace('_', ' ')} {count}, and has {found[part]}"
 
 
 def _inputs(recipe: Recipe, seen: Observation) -> Iterator[str]:

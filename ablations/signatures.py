@@ -66,6 +66,7 @@ SIGNATURES: dict[str, Signature] = {
     "model.resnet_d": _must(
         "modules", "evaluation forward", "training forward", may=("parameters",)
     ),
+    "model.resnet_d_parts": _must("modules", may=("parameters",)),
     "model.dropout": _must("dropout", "training forward", may=("modules",)),
     "model.drop_path": _must("stochastic depth", "training forward", may=("modules",)),
     "model.drop_path_rule": _must("stochastic depth", "training forward"),

@@ -6,9 +6,9 @@ from lightning_modules.execution import RESULTS_VERSION, Execution, Progress, Re
 
 if TYPE_CHECKING:
     from lightning_modules.backbones import build
+    from lightning_modules.capabilities import describe
     from lightning_modules.classifier import Classifier
     from lightning_modules.image_data import ImageData
-    from lightning_modules.capabilities import describe
     from lightning_modules.training import fit
 
 __all__ = [

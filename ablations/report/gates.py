@@ -14,7 +14,7 @@ from scipy.special import bdtrc, ndtr
 
 from ablations.plans import Outcome, Plan
 from recipes import edit, fingerprint, load
-from recipes.library import about, names
+from recipes.library import about, full_name
 
 _RARE = float(ndtr(-3.0))  # 0.00135: beyond three standard errors, on one side
 _ERRORS = 6  # the fewest that a sign test finds in one direction: 2 / 2**6 < 0.05 < 2 / 2**5
@@ -144,11 +144,12 @@ def outside_band(plan: Plan, arms: Sequence[Finished]) -> Iterable[str]:
     """
     base = plan.layout.arms[0]
     found = next((one.value for one in arms if one.arm == base.name), None)
-    if found is None or plan.base not in names():
+    name = full_name(plan.base)
+    if found is None or name is None:
         return
-    expected, own = about(plan.base).get("expected_top1"), load(plan.base)
+    expected, own = about(name)["expected_top1"], load(name)
     same = edit(base.recipe, {"optim.precision": own.optim.precision})
-    if expected is None or fingerprint(same) != fingerprint(own):
+    if fingerprint(same) != fingerprint(own):
         return
     low, high = expected["low"], expected["high"]
     if not low <= found <= high:

@@ -151,14 +151,14 @@ def _decay(value: Callable[[Recipe], float]) -> Mutant:
 
 
 def _arguments(change: Callable[[dict[str, Any]], None]) -> Mutant:
-    real = backbones._resnet_arguments
+    real = backbones.resnet_arguments
 
-    def arguments(*words: Any) -> dict[str, Any]:
-        found = real(*words)
+    def arguments(*words: Any, **more: Any) -> dict[str, Any]:
+        found = real(*words, **more)
         change(found)
         return found
 
-    return lambda patch: patch.setattr(backbones, "_resnet_arguments", arguments)
+    return lambda patch: patch.setattr(backbones, "resnet_arguments", arguments)
 
 
 def _gate(channels: int, **words: Any) -> nn.Module:

@@ -94,6 +94,23 @@ def test_a_moving_component_passes_while_it_moves(key, base_seen, execution):
     check(judged(MUTANTS[key][0], base_seen, execution))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "resnetd(parts=stem+stride+shortcut)",
+        "resnetd(parts=pool)",
+        "resnetd(parts=shortcut)",
+        "ra(wrap=false)",
+        "ra(space=timm)",
+        "ra(space=torchvision, magnitude=9)",
+        "sd(rule=linear)",
+        "ema(warmup=false)",
+    ],
+)
+def test_a_component_with_arguments_passes(spec, base_seen, execution):
+    check(judged(spec, base_seen, execution))
+
+
 @pytest.mark.parametrize("way", ["nothing", "twice", "stuck", "rate"])
 @pytest.mark.parametrize("key", TABLE)
 def test_no_mutant_passes(key, way, base_seen, execution, monkeypatch):
