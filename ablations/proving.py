@@ -76,11 +76,11 @@ def prove(
 
 
 def keep(certificates: list[Certificate], plan: Plan, ledger: Ledger) -> None:
-    """Write the certificates beside the plan of a study."""
-    write_json(
-        ledger.study_folder(plan.study) / "certificates.json",
-        {"schema_version": 1, "certificates": [one.plain() for one in certificates]},
-    )
+    """Write the certificates beside the plan of a study; those of a later revision stay."""
+    path = ledger.study_folder(plan.study) / "certificates.json"
+    found = {(one["arm"], one["parent"]): one for one in ledger.certificates(path)}
+    found |= {(one.arm, one.parent): one.plain() for one in certificates}
+    write_json(path, {"schema_version": 1, "certificates": list(found.values())})
 
 
 def _versions() -> list[Any]:
