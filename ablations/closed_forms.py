@@ -92,11 +92,13 @@ def _clipping(recipe: Recipe, seen: Observation) -> Iterator[str]:
 
 
 def _dropout(recipe: Recipe, seen: Observation) -> Iterator[str]:
-    wanted = recipe.model.dropout
-    yield from _follows(recipe, seen, "model.dropout", lambda value: [value] if value > 0 else [])
-    if seen["dropped"] is not None:
+    sites: int = seen["dropout_sites"]
+    yield from _follows(
+        recipe, seen, "model.dropout", lambda value: [value] * sites if value > 0 else []
+    )
+    if seen["dropped"] is not None and sites == 1:
         share, count = seen["dropped"]
-        rate = peak(wanted)
+        rate = peak(recipe.model.dropout)
         if abs(share - rate) > _DEVIATIONS * math.sqrt(rate * (1 - rate) / count) + 2 / count:
             yield _said("model.dropout", rate, share, "the share that is really dropped is")
 

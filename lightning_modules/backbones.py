@@ -128,7 +128,7 @@ def create(backbone: str, **arguments: Any) -> Any:
         raise RecipeError(f"timm {timm.__version__} has no model {backbone!r}{hint}")
     try:
         return timm.create_model(backbone, pretrained=False, **arguments)
-    except TypeError as error:
+    except (AssertionError, TypeError) as error:  # ResNeSt asserts that it is given no gate
         raise _RefusedArgument(f"timm's {backbone} cannot be built so: {error}") from None
 
 

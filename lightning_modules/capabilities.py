@@ -38,7 +38,7 @@ def describe(backbone: str) -> Model:
     family = type(network).__name__
     is_resnet = type(network) is ResNet
     rows = [
-        ("model.se_ratio", *_squeeze_excite_fact(network, family)),
+        ("model.se_ratio", *_squeeze_excite_fact(network, backbone, family)),
         ("model.resnet_d", *_resnet_d_fact(network, family)),
         ("model.drop_path", *_drop_path_fact(network, family)),
         ("model.dropout", *_dropout_fact(backbone, family)),
@@ -83,7 +83,7 @@ def _layers(network: Any) -> tuple[int, ...]:
     return tuple(len(getattr(network, f"layer{stage}")) for stage in (1, 2, 3, 4))
 
 
-def _squeeze_excite_fact(network: nn.Module, family: str) -> tuple[str, str]:
+def _squeeze_excite_fact(network: nn.Module, backbone: str, family: str) -> tuple[str, str]:
     found = sum(type(module).__name__ in SQUEEZE_EXCITE for module in network.modules())
     if found:
         return "present", f"timm's {family} here has {found} squeeze-and-excitation modules already"
@@ -92,6 +92,11 @@ def _squeeze_excite_fact(network: nn.Module, family: str) -> tuple[str, str]:
     held = {type(block.se).__name__ for _, block in path_blocks(network) if _attends(block)}
     if held:
         return "cannot", f"its blocks hold {', '.join(sorted(held))} in the place of the gate"
+    try:
+        with torch.device("meta"):
+            create(backbone, block_args={"attn_layer": "se"})
+    except RecipeError as error:
+        return "cannot", f"its blocks take no gate: {error}"
     return "can", ""
 
 

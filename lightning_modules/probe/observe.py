@@ -60,6 +60,7 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
         "weights": structure.digests(network),
         "statistics": structure.statistics(network),
         "gates": structure.gates(network),
+        "dropout_sites": structure.dropout_sites(network),
         "residual_blocks": structure.residual_blocks(network),
         "resnet_parts": structure.resnet_parts(network),
         "transforms": transforms(data),

@@ -58,6 +58,12 @@ def gates(network: nn.Module) -> list[list[int]]:
     return found
 
 
+def dropout_sites(network: nn.Module) -> int:
+    """Return in how many places the backbone drops out what its classifier gets: VGG in two."""
+    held = [getattr(part, "dropout_modules", ()) for part in network.modules()]
+    return max((len(names) for names in held), default=0) or 1
+
+
 def residual_blocks(network: nn.Module) -> int | None:
     """Return how many residual blocks a timm ResNet has; None for other families."""
     resnet = _resnet(network)
