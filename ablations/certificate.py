@@ -19,7 +19,7 @@ from ablations.errors import RequestError
 from ablations.observed import ASPECTS, Observation, aspects, changes
 from ablations.plans import Arm, Layout
 from ablations.signatures import Signature, allowed, signature
-from recipes import Component, Recipe, RecipeError, diff
+from recipes import Applied, Component, Recipe, apply, diff
 from recipes.identity import active
 from recipes.text import plain_value
 from recipes.tree import declarations
@@ -165,12 +165,11 @@ def _undeclared(
 ) -> Iterator[str]:
     """Yield leaves that no component of the arm writes, or that its card does not name."""
     written: set[str] = set()
+    recipe = parent
     for component in added:
-        try:
-            edits = component.edits(parent)
-        except RecipeError as error:
-            yield f"{component} cannot be asked what it sets: {error}"
-            continue
+        edits = component.edits(recipe)
+        outcome = apply(component, recipe)
+        recipe = outcome.recipe if isinstance(outcome, Applied) else recipe
         written |= edits.keys()
         named = _named_in_card(component)
         for path in sorted(edits.keys() & declared.keys()):
@@ -187,12 +186,11 @@ def _undeclared(
 
 
 def _named_in_card(component: Component) -> set[str] | None:
-    """Return the leaves that a component's card names; None where it has no such card."""
+    """Return the leaves that a card names under `Sets:`; None where it names none there."""
     card = inspect.getdoc(type(component)) or ""
-    if "Sets:" not in card:
-        return None
-    named = {path for path in declarations() if re.search(rf"\b{re.escape(path)}\b", card)}
-    return named or None
+    found = re.search(r"^Sets:(.*?)(?=^[A-Z][a-z ]*:|\Z)", card, re.MULTILINE | re.DOTALL)
+    words = re.findall(r"[a-z_]+\.[a-z_0-9]+", found[1]) if found else []
+    return {word for word in words if word in declarations()} or None
 
 
 def _silent(

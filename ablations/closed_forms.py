@@ -19,13 +19,15 @@ from recipes.validate import show
 
 _CLOSE = 1e-6  # relative; readings of numbers
 _MEASURED = 1e-3  # relative; measured on float32 tensors
+_NORMS = ("BatchNorm2d", "BatchNormAct2d", "GroupNorm", "LayerNorm", "LayerNorm2d")
+_KNOWN = (*_NORMS, "Conv2d", "Linear")  # of others it is not told here whether they are norms
 _DEVIATIONS = 5.0  # of a binomial share, for what is random
 
 
 def contradictions(recipe: Recipe, seen: Observation) -> list[str]:
     """Return where the built objects are not what the recipe's leaves say, one line each."""
     hooks = {hook.hook for hook in recipe.custom}
-    found = [*_epochs(recipe, seen), *_protocol(recipe, seen), *_average(recipe, seen)]
+    found = [*_epochs(recipe, seen), *_first_loss(seen), *_average(recipe, seen)]
     if "optimizer" not in hooks:
         found += [*_learning_rate(recipe, seen), *_groups(recipe, seen)]
         found += _clipping(recipe, seen)
@@ -80,9 +82,27 @@ def _groups(recipe: Recipe, seen: Observation) -> Iterator[str]:
             # Measured on one float32 weight: its last digit is 6e-8 of it.
             if measured is not None and abs(measured - value) > 1e-6 + 1e-3 * value:
                 yield _said("optim.weight_decay", value, measured, "a step really takes off")
+    yield from _scope(recipe, seen)
     nesterov = [group.get("nesterov", False) for group in seen["optimizer"]["groups"]]
     if optim.optimizer == "sgd" and any(found != optim.nesterov for found in nesterov):
         yield _said("optim.nesterov", optim.nesterov, nesterov[0], "the optimiser has")
+
+
+def _scope(recipe: Recipe, seen: Observation) -> Iterator[str]:
+    """Yield a parameter that decays and should not by its name and shape, or the other way."""
+    scope = recipe.optim.decay_scope
+    for group in seen["optimizer"]["groups"]:
+        for name in group["parameters"]:
+            kind = seen["modules"].get(name.rpartition(".")[0], "").partition("(")[0]
+            if scope == "kernels":
+                decays = seen["parameters"][name].count(",") > 0
+            elif scope == "not_norm" and kind not in _KNOWN:
+                continue
+            else:
+                decays = scope == "all" or kind not in _NORMS
+            if group.get("decays") is not decays:
+                yield f"optim.decay_scope = {scope}, and {name} {'does not' if decays else 'does'}"
+                return
 
 
 def _clipping(recipe: Recipe, seen: Observation) -> Iterator[str]:
@@ -196,11 +216,13 @@ def _resnet_d(recipe: Recipe, seen: Observation) -> Iterator[str]:
 
 
 def _inputs(recipe: Recipe, seen: Observation) -> Iterator[str]:
-    if seen["expected_inputs"] not in (None, seen["inputs"][0]):
+    if seen["expected_inputs"] not in (None, seen["inputs"]):
         yield (
-            "the first batch is not what data and augment say: the leaves, put together once more,"
-            " give other pixels"
+            "the first batches are not what data and augment say: the leaves, put together once"
+            " more, give other pixels"
         )
+    if seen["hears_magnitude"] is False:
+        yield "augment.randaug_magnitude: half of it gives the same pixels"
     layers = recipe.augment.randaug_layers
     found = [
         one["layers"] for one in seen["transforms"] if isinstance(one, dict) and "space" in one
@@ -236,13 +258,13 @@ def _average(recipe: Recipe, seen: Observation) -> Iterator[str]:
     yield from _follows(recipe, seen, "optim.ema_decay", lambda value: value)
 
 
-def _protocol(recipe: Recipe, seen: Observation) -> Iterator[str]:
-    for name, found in seen["protocol"].items():
-        wanted = getattr(recipe.evaluate, name)
-        if name == "resolution":
-            wanted = wanted or recipe.data.resolution
-        if found != wanted:
-            yield _said(f"evaluate.{name}", wanted, found, "the data have")
+def _first_loss(seen: Observation) -> Iterator[str]:
+    wanted, found = seen["first_loss"]
+    if wanted is not None and found is not None and not _near(found, wanted, _MEASURED):
+        yield (
+            f"the loss of the first step is {found:.6g}, and the network's answers to its batch in"
+            f" training give {wanted:.6g}"
+        )
 
 
 def _follows(recipe: Recipe, seen: Observation, path: str, form: Any) -> Iterator[str]:

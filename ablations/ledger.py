@@ -175,6 +175,13 @@ class Ledger:
             raise RequestError(f"{path} is damaged: remove it")
         return found
 
+    def keep_certificates(self, study: str, certificates: Sequence[Mapping[str, Any]]) -> None:
+        """Write certificates beside the plan of a study; those of a later revision stay."""
+        path = self.study_folder(study) / "certificates.json"
+        found = {(one["arm"], one["parent"]): one for one in self.certificates(path)}
+        found |= {(one["arm"], one["parent"]): one for one in certificates}
+        write_json(path, {"schema_version": SCHEMA, "certificates": list(found.values())})
+
     def result(self, run: str) -> dict[str, Any]:
         """Return the whole result of a finished run; empty where there is none."""
         return self._read(run, "result.json")

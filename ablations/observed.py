@@ -1,4 +1,7 @@
-"""Two observations of built objects (`lightning_modules.probe`) compared, aspect by aspect."""
+"""Two observations of built objects (`lightning_modules.probe`) compared, aspect by aspect.
+
+The file is long because there are twenty-seven aspects.
+"""
 
 from __future__ import annotations
 
@@ -104,16 +107,12 @@ def _by_parameter(seen: Observation) -> dict[str, dict[str, Any]]:
 
 
 def _learning_rate(parent: Observation, arm: Observation) -> str:
-    old, new = (
-        [[step, sorted(set(rates))] for step, rates in seen["learning_rate"]]
-        for seen in (parent, arm)
-    )
-    if old == new:
-        return ""
+    old, new = parent["learning_rate"], arm["learning_rate"]
     for (step, before), (other, after) in zip(old, new, strict=False):
         if before != after:
-            return f"{_few(before)} -> {_few(after)} at step {step} and {other} of the probe"
-    return "at other steps"
+            where = f"step {step}" if step == other else f"step {step} and {other}"
+            return f"{_few(before)} -> {_few(after)} at {where} of the probe"
+    return "" if old == new else "at other steps"
 
 
 def _curve(path: str) -> Callable[[Observation, Observation], str]:
@@ -164,8 +163,10 @@ def _transform(one: Any) -> str:
 
 def _average(parent: Observation, arm: Observation) -> str:
     old, new = ([_round(decay) for decay in seen["decays"]] for seen in (parent, arm))
-    if old != new:
-        return f"decays of the first steps {_few(old) or 'none'} -> {_few(new) or 'none'}"
+    pairs = list(zip(old, new, strict=False))
+    # None: nothing had moved that the average could have followed.
+    if len(old) != len(new) or any(a != b for a, b in pairs if a is not None and b is not None):
+        return f"decays of the first steps {_few(old)} -> {_few(new)}"
     return _curve("optim.ema_decay")(parent, arm)
 
 
@@ -179,7 +180,7 @@ def _plain(key: str, words: str = "") -> Callable[[Observation, Observation], st
     return compare
 
 
-def _numbers(key: str) -> Callable[[Observation, Observation], str]:
+def _numbers(key: str, same: float = _SAME) -> Callable[[Observation, Observation], str]:
     def compare(parent: Observation, arm: Observation) -> str:
         old, new = _flat(parent[key]), _flat(arm[key])
         if old == new:
@@ -189,7 +190,7 @@ def _numbers(key: str) -> Callable[[Observation, Observation], str]:
             return "other numbers"
         gap = math.dist(*zip(*known, strict=True))
         size = math.hypot(*(a for a, _ in known))
-        if gap <= _SAME * size:
+        if gap <= same * size:
             return ""
         if size == 0:
             return "other numbers"
@@ -234,7 +235,7 @@ ASPECTS: dict[str, Callable[[Observation, Observation], str]] = {
     "learning rate": _learning_rate,
     "weight decay": _curve("optim.weight_decay"),
     "momentum": _curve("optim.momentum"),
-    "gradient clipping": _numbers("clipped"),
+    "gradient clipping": _numbers("clipped", 1e-3),  # a sum of float32 squares
     "dropout": _curve("model.dropout"),
     "stochastic depth": _curve("model.drop_path"),
     "augmentation": _augmentation,
@@ -249,12 +250,19 @@ ASPECTS: dict[str, Callable[[Observation, Observation], str]] = {
     "average": _average,
     "evaluation": _protocol,
     "raw predictions": _numbers("raw"),
+    "reported weights": _plain("reported_weights", "others"),
     "reported predictions": _numbers("reported"),
 }
 
 
 # Where a change shows that has been told already.
-FOLLOWING = ("gradients", "trained weights", "raw predictions", "reported predictions")
+FOLLOWING = (
+    "gradients",
+    "trained weights",
+    "raw predictions",
+    "reported weights",
+    "reported predictions",
+)
 
 
 def _kind(words: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ablations.certificate import Certificate, certify, check
 from ablations.errors import RequestError
@@ -24,11 +25,17 @@ from lightning_modules.execution import Execution
 from lightning_modules.files import write_json
 from recipes.identity import digest, fingerprint
 
-_PACKAGES = ("pytorch-lightning", "timm", "torch")
+_SAY_SECONDS = 10.0
+_PACKAGES = ("numpy", "pillow", "pytorch-lightning", "timm", "torch", "torchvision")
 
 
 def prove(
-    pool: LocalPool, plan: Plan, executions: Mapping[str, Execution], ledger: Ledger, threads: int
+    pool: LocalPool,
+    plan: Plan,
+    executions: Mapping[str, Execution],
+    ledger: Ledger,
+    threads: int,
+    say: Callable[[str], None],
 ) -> list[Certificate]:
     """Return the certificates of every arm, after looking at the arms that are not known.
 
@@ -38,17 +45,19 @@ def prove(
         executions: of each arm, by name: where its data are.
         ledger: whose cache remembers.
         threads: of a worker, which may change the last bits of a sum.
+        say: is told about every ten seconds how many arms have been looked at.
 
     Raises:
         RequestError: an arm did not get its treatment, or its first steps fail.
     """
     keys = {
-        arm.name: digest(
-            [fingerprint(arm.recipe), plan.data_fingerprint, _code(), _versions(), threads]
-        )
+        arm.name: digest([fingerprint(arm.recipe), plan.data_fingerprint, _machine(), threads])
         for arm in plan.layout.arms
     }
-    folder = ledger.cache / "observations"
+    folder = ledger.cache / "observations" / _code()
+    for other in folder.parent.iterdir() if folder.parent.is_dir() else ():
+        if other != folder:  # of an earlier interpreter: never asked for again
+            shutil.rmtree(other, ignore_errors=True)
     seen = {name: recall(folder / f"{key}.json") for name, key in keys.items()}
     wanted = [
         Observe(key=keys[arm.name], arm=arm.name, recipe=arm.recipe, execution=executions[arm.name])
@@ -56,8 +65,13 @@ def prove(
         if not seen[arm.name]
     ]
     faults: dict[str, str] = {}
+    last, done = time.monotonic(), 0
     for event in pool.run(wanted):
         if event.what == "observed":
+            done += 1
+            if time.monotonic() - last > _SAY_SECONDS and done < len(wanted):
+                last = time.monotonic()
+                say(f"looked at {done} of {len(wanted)} arms")
             assert isinstance(event.job, Observe)
             if event.value is None:
                 faults[event.job.arm] = event.message
@@ -75,16 +89,12 @@ def prove(
     return certificates
 
 
-def keep(certificates: list[Certificate], plan: Plan, ledger: Ledger) -> None:
-    """Write the certificates beside the plan of a study; those of a later revision stay."""
-    path = ledger.study_folder(plan.study) / "certificates.json"
-    found = {(one["arm"], one["parent"]): one for one in ledger.certificates(path)}
-    found |= {(one.arm, one.parent): one.plain() for one in certificates}
-    write_json(path, {"schema_version": 1, "certificates": list(found.values())})
-
-
-def _versions() -> list[Any]:
-    return [platform.machine(), platform.processor(), *(version(name) for name in _PACKAGES)]
+def _machine() -> list[str]:
+    """Return what may change the last bits of a number: the processor and the packages."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text(errors="replace").splitlines() if cpu.exists() else []
+    model = next((line for line in lines if line.startswith("model name")), platform.processor())
+    return [platform.machine(), model, *(version(name) for name in _PACKAGES)]
 
 
 @functools.cache
@@ -98,4 +108,4 @@ def _code() -> str:
         root = Path(str(package.__file__)).parent
         for path in sorted(root.rglob("*.py")):
             found.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
-    return found.hexdigest()
+    return found.hexdigest()[:20]

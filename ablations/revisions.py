@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ablations.errors import RequestError
@@ -14,8 +14,12 @@ from ablations.request import Request
 from ablations.study import Prepared
 
 
-def open_or_freeze(prepared: Prepared, ledger: Ledger) -> None:
-    """Freeze the plan where it is new; called once nothing but the training can go wrong.
+def open_or_freeze(
+    prepared: Prepared, ledger: Ledger, certificates: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Freeze the plan where it is new, its certificates first: no plan is without them.
+
+    Called once nothing but the training can go wrong.
 
     Raises:
         RequestError: as `check_same`.
@@ -25,7 +29,9 @@ def open_or_freeze(prepared: Prepared, ledger: Ledger) -> None:
         now = thaw(folder)[2] if (folder / "plan.yaml").exists() else 0
         if now >= prepared.revision:
             check_same(prepared, ledger)
-        else:
+        if certificates:
+            ledger.keep_certificates(plan.study, certificates)
+        if now < prepared.revision:
             freeze(plan, prepared.request, folder, prepared.revision)
 
 

@@ -79,7 +79,6 @@ def carry_out(
         open_or_freeze(prepared, ledger)
         return 0
     from ablations.launch.local import LocalPool
-    from ablations.proving import keep
     from lightning_modules.tracking import can_track
 
     if options.track == "wandb" and not can_track(options.wandb_project):
@@ -98,7 +97,7 @@ def carry_out(
     with LocalPool(
         slots.count, slots.devices, slots.threads, track=options.track == "wandb"
     ) as pool:
-        certificates = _prove(pool, prepared, ledger, options, slots)
+        certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
         jobs = make_jobs(prepared, runs, ledger, options, certificates)
         expected = _expect(pool, prepared, ledger, options, slots)
@@ -109,8 +108,7 @@ def carry_out(
             say(words)
             if total > ASK_ABOVE_SECONDS and not agree(words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
-        open_or_freeze(prepared, ledger)
-        keep(certificates, plan, ledger)
+        open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
         for run in runs:  # only now, so that nothing is lost by a refusal above
             if ledger.status(run.id) in TERMINAL - {"finished"}:
                 ledger.forget(run.id)
@@ -136,18 +134,23 @@ def appraise(
     slots = choose_slots(len(prepared.plan.runs), options)
     count = min(slots.count, len(prepared.plan.ends))
     with LocalPool(count, slots.devices, slots.threads, track=False) as pool:
-        certificates = _prove(pool, prepared, ledger, options, slots)
+        certificates = _prove(pool, prepared, ledger, options, slots, lambda _: None)
         return _expect(pool, prepared, ledger, options, slots), certificates
 
 
 def _prove(
-    pool: LocalPool, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
+    pool: LocalPool,
+    prepared: Prepared,
+    ledger: Ledger,
+    options: Options,
+    slots: Slots,
+    say: Callable[[str], None],
 ) -> list[Certificate]:
     from ablations.proving import prove
 
     runs = [Run(id="", arm=arm.name, seed=0) for arm in prepared.plan.layout.arms]
     executions = {job.arm: job.execution for job in make_jobs(prepared, runs, ledger, options)}
-    return prove(pool, prepared.plan, executions, ledger, slots.threads)
+    return prove(pool, prepared.plan, executions, ledger, slots.threads, say)
 
 
 def _expect(

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from recipes import Recipe, peak
+from recipes import Recipe, at, peak
 from recipes.recipe import Hook
 from recipes.tree import value_at
 
 # An aspect that changed may change these.
 CONSEQUENCES: dict[str, tuple[str, ...]] = {
     "modules": ("training forward", "evaluation forward"),
-    "parameters": ("training forward", "evaluation forward"),
-    "first weights": ("training forward", "evaluation forward"),
+    "first weights": ("training forward", "evaluation forward", "reported weights"),
     "dropout": ("training forward",),
     "stochastic depth": ("training forward",),
     "training forward": ("gradients",),
@@ -33,10 +32,12 @@ CONSEQUENCES: dict[str, tuple[str, ...]] = {
     "learning rate": ("trained weights",),
     "weight decay": ("trained weights",),
     "momentum": ("trained weights",),
-    "trained weights": ("raw predictions", "reported predictions"),
-    "average": ("reported predictions",),
-    "evaluation": ("reported predictions",),
-    "statistics": ("reported predictions",),
+    "trained weights": ("raw predictions", "reported weights"),
+    "parameters": ("training forward", "evaluation forward", "reported weights"),
+    "average": ("reported weights",),
+    "evaluation": ("reported weights",),
+    "statistics": ("reported weights",),
+    "reported weights": ("reported predictions",),
 }
 
 
@@ -55,8 +56,7 @@ def _must(*groups: str | tuple[str, ...], may: Iterable[str] = ()) -> Signature:
 
 _RATE = _must("learning rate")
 _AUGMENTED = _must("augmentation")
-# What a streamed image is cut to before anything else sees it.
-_CROP = _must("augmentation", may=("inputs",))
+_CROP = _must("augmentation", "inputs")
 
 # Every leaf that a component of some kind may write.
 SIGNATURES: dict[str, Signature] = {
@@ -67,7 +67,7 @@ SIGNATURES: dict[str, Signature] = {
         "modules", "evaluation forward", "training forward", may=("parameters",)
     ),
     "model.resnet_d_parts": _must("modules", may=("parameters",)),
-    "model.dropout": _must("dropout", "training forward", may=("modules",)),
+    "model.dropout": _must("dropout", "training forward"),
     "model.drop_path": _must("stochastic depth", "training forward", may=("modules",)),
     "model.drop_path_rule": _must("stochastic depth", "training forward"),
     "model.zero_init_last": _must("first weights"),
@@ -99,13 +99,18 @@ SIGNATURES: dict[str, Signature] = {
     "optim.ema_decay": _must("average"),
     "optim.ema_warmup": _must("average"),
     "loss.label_smoothing": _must("label smoothing", "loss"),
-    "evaluate.weights": _must("evaluation", "reported predictions"),
+    # Predictions that are no finite numbers cannot be told apart; weights can.
+    "evaluate.weights": _must("evaluation", "reported weights"),
 }
 
 _NETWORK = ("modules", "parameters", "first weights", "training forward", "evaluation forward")
+_FROZEN = ("gradients", "optimizer")
 _HOOKS: dict[str, Signature] = {
-    # A hook may wrap the network, which renames every module, or hold a part of its own.
-    "model": _must(_NETWORK, may=(*_NETWORK, "dropout", "stochastic depth", "statistics")),
+    # A hook may wrap the network, which renames every module, hold a part of its own, or freeze.
+    "model": _must(
+        (*_NETWORK, *_FROZEN),
+        may=(*_NETWORK, *_FROZEN, "dropout", "stochastic depth", "statistics", "weight decay"),
+    ),
     "batch": _must(("inputs", "targets"), may=("augmentation", "inputs", "targets")),
     "loss": _must("loss", may=("label smoothing",)),
     "optimizer": _must(
@@ -125,6 +130,12 @@ def signature(path: str, arm: Recipe, parent: Recipe) -> Signature:
         hooks = {f"custom.{one.name}": one for one in (*parent.custom, *arm.custom)}
         hook: Hook = hooks[path]
         return _HOOKS[hook.hook]
+    if path == "loss.label_smoothing" and any(hook.hook == "loss" for hook in arm.custom):
+        return _must("loss")  # a loss of a user's own is given smoothed targets
+    if path == "augment.randaug_magnitude":  # what moves later only is not seen in the first steps
+        now, before = (at(one.augment.randaug_magnitude, 0.0) for one in (arm, parent))
+        on = arm.augment.randaug_layers and parent.augment.randaug_layers
+        return _CROP if on and now != before else SIGNATURES[path]
     if path == "model.bn_momentum" and not (averages(arm) and value_at(arm, path) == 1.0):
         # Beside an average of momentum 1, the raw statistics keep the backbone's own momentum.
         return _must("statistics", may=("raw predictions",))

@@ -82,11 +82,17 @@ class Classifier(pl.LightningModule):
 
     def predict_logits(self, images: Tensor, weights: str) -> Tensor:
         """Return float32 logits (N, classes) of the `raw` or the `ema` weights, in eval mode."""
-        if self.averaged is None:
+        state = self.state_of(weights)
+        if not state:
             return self(images)
-        state = self.averaged.state() if weights == "ema" else self.averaged.raw_statistics()
         with self._arithmetic(images):
             return functional_call(self.network, state, (images,)).float()
+
+    def state_of(self, weights: str) -> dict[str, Tensor]:
+        """Return what stands in place of the network's own state for `raw` or `ema`, by name."""
+        if self.averaged is None:
+            return {}
+        return self.averaged.state() if weights == "ema" else self.averaged.raw_statistics()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one augmented batch."""

@@ -204,10 +204,12 @@ class ImageData(pl.LightningDataModule):
         """Return the images of `evaluate.split`, in their fixed order."""
         return _Loader(self, self.recipe.evaluate.split)
 
-    def first_batches(self, images: int, count: int) -> list[Batch]:
-        """Return `count` training batches of a few images each, the first of the first epoch."""
-        loader = _Loader(self, "train")
-        order = permutation(self.seed, "order", 0, self.size("train"))
+    def first_batches(self, part: str, images: int, count: int) -> list[Batch]:
+        """Return the first `count` batches of a few images each of a part, in its order."""
+        loader = _Loader(self, part)
+        order = np.arange(self.size(part))
+        if part == "train":
+            order = permutation(self.seed, "order", 0, self.size(part))
         last = max(len(order) - images, 0)
         return [loader.batch(order, min(place * images, last), 0, images) for place in range(count)]
 

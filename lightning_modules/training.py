@@ -225,6 +225,7 @@ def quiet() -> Iterator[None]:
         # Our loader gathers whole batches from memory; workers would only slow it (measured).
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Starting from v1.9.0.*")
+        warnings.filterwarnings("ignore", message="GPU available but not used.*")  # of a probe
         # pytorch-lightning 2.6's own use of what torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # Epochs are logged, steps are not (see `_trainer`).

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
+from ablations.certificate import pairs
 from ablations.observed import FOLLOWING, aspects
 from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
 from ablations.report.gates import gates
@@ -47,16 +48,15 @@ def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str
     """Return one note: what each arm was proven to change before it was trained."""
     if plan.published is not None:
         return []
-    arms = {arm.name for arm in plan.layout.arms}
-    treated = [one for one in certificates if one.get("treated") and one.get("arm") in arms]
-    known = {one["arm"] for one in treated}
-    if arms - known:
-        without = [arm.name for arm in plan.layout.arms if arm.name not in known]
+    wanted = [(parent.name, arm.name) for parent, arm in pairs(plan.layout)]
+    known = {(one.get("parent"), one.get("arm")): one for one in certificates if one.get("treated")}
+    treated = [known[pair] for pair in wanted if pair in known]
+    without = [f"{arm} against {parent}" for parent, arm in wanted if (parent, arm) not in known]
+    if without:
         return [_one_line(f"no certificate is kept of {', '.join(without)}")]
     found = [
         f"{one['arm']} ({', '.join(aspects(one['changed'].keys() - set(FOLLOWING)))})"
         for one in treated
-        if one["parent"] is not None
     ]
     return [
         _one_line(

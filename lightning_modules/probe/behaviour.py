@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from lightning_modules.backbones import set_drop_path, set_dropout
 from lightning_modules.classifier import Classifier
@@ -74,10 +76,12 @@ def settle(module: Classifier, images: Tensor) -> None:
 
     With those of its making (0 and 1) the evaluation of a woken deep network overflows.
     """
-    norms = [part for part in module.network.modules() if hasattr(part, "running_mean")]
+    norms = [
+        part for part in module.network.modules() if isinstance(part, _BatchNorm | _InstanceNorm)
+    ]
     momenta = [part.momentum for part in norms]
     for part in norms:
-        part.momentum = 1.0  # type: ignore[assignment]
+        part.momentum = 1.0
     torch.manual_seed(_SEED)
     module.train()(images)
     for part, momentum in zip(norms, momenta, strict=True):

@@ -2,86 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, one_hot
+from torch.nn.functional import one_hot
 
 from lightning_modules import training
-from lightning_modules.augment import RandAugment
 from lightning_modules.classifier import Classifier
-from lightning_modules.image_data import Batch, ImageData, normalized
 from lightning_modules.knobs import turn
 from lightning_modules.probe.behaviour import smoothing
+from lightning_modules.probe.data import STEPS, ProbeData
 from lightning_modules.probe.structure import digest, optimizer_words
-from recipes import at
+from lightning_modules.streams import stream_seed
 
-STEPS = 3  # the first of a warm-up has no learning rate, the second moves, the third has momentum
 PROGRESS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+_RATES = 1000  # steps at which the learning rate is read, about
+_ROUNDING = 1e-4  # of float32 that moved by less, the share is not known well enough
 _SAMPLED = 200_000  # numbers of the state that the average's decay is measured on
-
-
-class _Few:
-    """A loader of given batches; Lightning takes a list for several loaders."""
-
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(self._batches)
-
-
-class ProbeData(ImageData):
-    """A recipe's own images, a few at a time; what its pipeline makes of them is noted.
-
-    The network sees them shrunk to `side` pixels where that is less: what it does does not depend
-    on the resolution, what it costs does.
-    """
-
-    def __init__(self, *args: Any, images: int, side: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._images, self._side = images, side
-        self.given: list[Batch] = []  # as the loader gave them
-        self.made: list[Batch] = []  # as the pipeline made them
-
-    def train_dataloader(self) -> _Few:
-        """Return the first images of the first epoch, in its order."""
-        self.given = self.first_batches(self._images, STEPS)
-        return _Few(self.given)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Note what the pipeline makes of a batch, and shrink it."""
-        made = super().on_after_batch_transfer(batch, dataloader_idx)
-        self.made.append(made)
-        return made._replace(images=self.shrunk(made.images))
-
-    def shrunk(self, images: Tensor) -> Tensor:
-        """Return images of at most the probe's side."""
-        if images.shape[-1] <= self._side:
-            return images
-        size = (self._side, self._side)
-        return interpolate(images, size=size, mode="bilinear", antialias=True)
-
-    def expected(self, batch: Batch) -> Tensor:
-        """Return what the recipe's leaves make of the first batch, put together once more here."""
-        augment = self.recipe.augment
-        images = self.cropped(batch.images, 0, batch.start)
-        if augment.randaug_layers:
-            images = RandAugment(
-                augment.randaug_layers,
-                augment.randaug_space,
-                pixel_scale=augment.randaug_pixel_scale,
-                solarize_wrap=augment.randaug_solarize_wrap,
-                magnitude=at(augment.randaug_magnitude, 0.0),
-            )(images, self.seed, 0, batch.start)
-        return normalized(images)
 
 
 class _Watch(pl.Callback):
@@ -91,16 +32,18 @@ class _Watch(pl.Callback):
         self._data, self._images = data, images
         self._before: tuple[list[Tensor], list[Tensor]] | None = None
         self._names: list[str] = []
+        self.first_loss: list[float] = []
         self.live: list[dict[str, Any]] = []
-        self.losses: list[float] = []
         self.decays: list[float | None] = []
         self.found: dict[str, Any] = {}
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Measure what the average did after the step before."""
+        """Measure what the average did; before the first step, what its loss has to be."""
         self._measure_average(pl_module)
+        if batch_idx == 0:
+            self.first_loss.append(_loss_by_hand(pl_module, batch))
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Read what the step is about to be taken with."""
@@ -113,7 +56,8 @@ class _Watch(pl.Callback):
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keep the average as it was before this step is taken into it; stop after the last."""
-        self.losses.append(float(outputs["loss"]))
+        if batch_idx == 0:
+            self.first_loss.append(float(outputs["loss"]))
         if pl_module.averaged is not None:  # the module moves it after the callbacks
             state, now = pl_module.averaged.state(), dict(_floating(pl_module.network))
             self._names = self._names or _few(state)
@@ -128,12 +72,16 @@ class _Watch(pl.Callback):
         optimizer = trainer.optimizers[0]
         scheduler = trainer.lr_scheduler_configs[0].scheduler
         total = int(trainer.estimated_stepping_batches)
-        steps = sorted({*range(STEPS), *(min(round(p * total), total - 1) for p in PROGRESS)})
+        steps = range(0, total, max(total // _RATES, 1))
         names = {id(one): name for name, one in pl_module.network.named_parameters()}
         trained = digest(parameter for _, parameter in pl_module.network.named_parameters())
         with torch.no_grad():
             raw = pl_module.eval().predict_logits(self._images, "raw").double()
-            reported = pl_module.predict_logits(self._images, pl_module.recipe.evaluate.weights)
+        weights = pl_module.recipe.evaluate.weights
+        _kick(pl_module.network)  # so that an average that has not moved yet is another thing
+        with torch.no_grad():
+            reported = pl_module.predict_logits(self._images, weights)
+        network = dict(_floating(pl_module.network)) | pl_module.state_of(weights)
         curves: dict[str, list[Any]] = {}
         for progress in PROGRESS:
             turn(trainer, pl_module, progress)
@@ -142,7 +90,7 @@ class _Watch(pl.Callback):
         self.found = {
             "steps": {"epochs": trainer.max_epochs, "total": total},
             "learning_rate": [
-                [step, [float(base * factor(step)) for base, factor in _factors(scheduler)]]
+                [step, sorted({float(base * factor(step)) for base, factor in _factors(scheduler)})]
                 for step in steps
             ],
             "curves": curves,
@@ -150,6 +98,7 @@ class _Watch(pl.Callback):
             "trained": trained,
             "raw": raw.tolist(),
             "reported": reported.double().tolist(),
+            "reported_weights": digest(network[name] for name in sorted(network)),
             "clipped": _clipped(pl_module, optimizer),
             "decayed": _decayed(optimizer),
         }
@@ -161,6 +110,7 @@ class _Watch(pl.Callback):
         up, down = 0.0, 0.0
         for name, old, new in zip(self._names, *self._before, strict=True):
             gap = (old - new).double()
+            gap[gap.abs() <= _ROUNDING * new.double().abs()] = 0.0  # nothing but the last digits
             up += float(((state[name] - new).double() * gap).sum())
             down += float((gap * gap).sum())
         self.decays.append(up / down if down > 0 else None)
@@ -170,12 +120,15 @@ class _Watch(pl.Callback):
 def first_steps(module: Classifier, data: ProbeData, images: Tensor) -> dict[str, Any]:
     """Take the first steps of the module's recipe and return what was seen. The module is spent.
 
-    `learning_rate`: [step, value by group] over the whole length of training; `curves`: everything
-    that may move, by leaf, at `PROGRESS`; `live`: the same in the steps themselves; `decays`: of
-    the average, measured; `decayed`: the weight decay by group, measured by steps without a
-    gradient at the end; `clipped`: what is left of a gradient of norm 10^6; `trained`: a digest of
-    the weights after the steps; `raw`, `reported`: logits of `images` by the raw weights and by
-    those that are evaluated; `inputs`, `targets`: digests of what the network was given.
+    `learning_rate`: [step, the groups' distinct values] over the whole length of training;
+    `curves`: everything that may move, by leaf, at `PROGRESS`; `live`: the same in the steps
+    themselves; `decays`: of the average, measured; `decayed`: the weight decay by group, measured
+    by a step without a gradient at the end; `clipped`: what is left of a gradient of norm 10^6;
+    `trained`: a digest of the weights after the steps; `raw`: logits of `images` by the raw
+    weights; `reported`, `reported_weights`: by those that are evaluated, and a digest of these,
+    after a kick to the raw ones; `first_loss`: as it has to be, and as it was; `inputs`,
+    `targets`: digests of what the network was given; `expected_inputs`: what the leaves give;
+    `hears_magnitude`: see `ProbeData`.
     """
     watch = _Watch(data, images)
     with training.quiet():
@@ -188,16 +141,37 @@ def first_steps(module: Classifier, data: ProbeData, images: Tensor) -> dict[str
             limit_val_batches=0,
         )
         trainer.fit(module, data)
-    plain = not module.recipe.custom
+    total = max(watch.found["steps"]["total"], 1)
+    hooked = any(hook.hook == "batch" for hook in module.recipe.custom)
+    expected = [digest([data.expected(one, at / total)]) for at, one in enumerate(data.given)]
     return {
         **watch.found,
         "live": watch.live,
-        "losses": watch.losses,
+        "first_loss": watch.first_loss,
         "decays": watch.decays,
         "inputs": [digest([batch.images]) for batch in data.made],
         "targets": [digest([_shares(batch.targets, data.classes)]) for batch in data.made],
-        "expected_inputs": digest([data.expected(data.given[0])]) if plain else None,
+        "expected_inputs": None if hooked else expected,
+        "hears_magnitude": data.hears_magnitude(),
     }
+
+
+def _loss_by_hand(module: Classifier, batch: Any) -> float:
+    """Return what the first step's loss has to be, by the streams of a run; nothing is moved."""
+    before = [buffer.clone() for buffer in module.network.buffers()]
+    torch.manual_seed(stream_seed(module.seed, "forward", 0))
+    with torch.no_grad():
+        module.network.train()
+        found = float(module.loss(module(batch.images), batch.targets))
+        for buffer, value in zip(module.network.buffers(), before, strict=True):
+            buffer.copy_(value)
+    return found
+
+
+@torch.no_grad()
+def _kick(network: nn.Module) -> None:
+    for parameter in network.parameters():
+        parameter.mul_(1.01)
 
 
 def _readings(trainer: Any, module: Classifier, data: ProbeData) -> dict[str, Any]:
@@ -221,14 +195,18 @@ def _readings(trainer: Any, module: Classifier, data: ProbeData) -> dict[str, An
 
 
 def _dropout_rates(network: nn.Module) -> list[float]:
-    """Return the rates of all dropout that is on: of modules, else of the one in `forward`."""
-    rates = [part.p for part in network.modules() if isinstance(part, nn.Dropout) and part.p > 0]
+    """Return the rates of dropout before the classifier that is on: of modules, or in `forward`."""
+    owned = [
+        float(part.get_submodule(name).p)  # type: ignore[arg-type]
+        for part in network.modules()
+        for name in getattr(part, "dropout_modules", ())
+    ]
     functional = [
         float(part.drop_rate)  # type: ignore[arg-type]
         for part in network.modules()
         if getattr(part, "dropout_modules", None) == () and getattr(part, "drop_rate", 0)
     ]
-    return sorted(rates + functional)
+    return sorted(rate for rate in owned + functional if rate > 0)
 
 
 def _shares(targets: Tensor, classes: int) -> Tensor:
@@ -269,20 +247,26 @@ def _clipped(module: Classifier, optimizer: torch.optim.Optimizer) -> float:
     return float(norms.norm())
 
 
-def _decayed(optimizer: torch.optim.Optimizer) -> list[float] | None:
+def _decayed(optimizer: torch.optim.Optimizer) -> list[float | None] | None:
     """Return by group what one step without a gradient takes off a weight, at learning rate 1.
+
+    None for a group that has no weight to take from.
 
     None where the rule does not leave that to be read (RMSProp divides it away).
     """
     if type(optimizer) not in (torch.optim.SGD, torch.optim.AdamW):
         return None
     optimizer.state.clear()
-    found = []
+    found: list[float | None] = []
     for group in optimizer.param_groups:
         for one in group["params"]:
             one.grad = None
     for group in optimizer.param_groups:
-        weight = max(group["params"], key=lambda one: float(one.detach().abs().max()))
+        sizes = {one: float(one.detach().abs().max()) for one in group["params"] if one.numel()}
+        weight = max(sizes, key=lambda one: sizes[one], default=None)
+        if weight is None or not sizes[weight]:
+            found.append(None)
+            continue
         place = int(weight.detach().abs().argmax())
         before = float(weight.detach().reshape(-1)[place])
         weight.grad = torch.zeros_like(weight)

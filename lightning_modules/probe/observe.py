@@ -9,11 +9,13 @@ import torch
 
 from lightning_modules.classifier import Classifier
 from lightning_modules.execution import Execution
+from lightning_modules.image_data import ImageData
 from lightning_modules.probe import structure
 from lightning_modules.probe.behaviour import behaviour, settle
-from lightning_modules.probe.live import PROGRESS, ProbeData, first_steps
+from lightning_modules.probe.data import ProbeData
+from lightning_modules.probe.live import PROGRESS, first_steps
 from lightning_modules.probe.pipeline import protocol, transforms
-from recipes import Recipe
+from recipes import Recipe, edit
 
 SCHEMA = 1
 _IMAGES = 8  # of a probe batch
@@ -35,6 +37,8 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
     """
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
+    # Under bf16 a CPU's gradients are not the same twice (measured), and no component sets it.
+    recipe = edit(recipe, {"optim.precision": "32"})
     facts = recipe.model.facts
     side = max(_SIDE, facts.smallest_size) if facts is not None else recipe.data.resolution
     if facts is not None and facts.fixed_size:
@@ -65,17 +69,23 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
         "resnet_parts": structure.resnet_parts(network),
         "transforms": transforms(data),
         "protocol": protocol(data),
-        "batch": [data.recipe.data.batch_size, data.steps_per_epoch],
+        "batch": _batch(data),
     }
     structure.wake(network)
-    batch = data.first_batches(_IMAGES, 1)[0]
-    plain = data.shrunk(data.prepare(batch._replace(train=False), 0).images)
-    found |= behaviour(module, plain, batch.targets)
+    plain, targets, *_ = data.plain()
+    found |= behaviour(module, plain, targets)
+    del module, network  # a deep one is large
     # The steps begin as a run does: knobs at their values at the start of training.
     module = Classifier(recipe, classes=data.classes)
     structure.wake(module.network)
     settle(module, 0.9 * plain)  # of other images than the first step's, so that it moves them
     return _finite(found | first_steps(module, data, plain))
+
+
+def _batch(data: ImageData) -> list[int]:
+    """Return images per step and steps per epoch of the loader that a run gets."""
+    loader = ImageData.train_dataloader(data)
+    return [int(loader.batch_size), len(loader)]
 
 
 def _finite(value: Any) -> Any:

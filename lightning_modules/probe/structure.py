@@ -14,12 +14,19 @@ from torch import Tensor, nn
 from lightning_modules.capabilities import SQUEEZE_EXCITE
 from lightning_modules.optim import NORMS
 
-_MOVING = (nn.Dropout, DropPath)  # their rates are read apart: knobs move them
-
 
 def modules(network: nn.Module) -> dict[str, str]:
-    """Return each module's type and settings by name, without rates and momenta."""
-    return {name: _words(module) for name, module in network.named_modules() if name}
+    """Return each module's type and settings by name, without momenta and the rates of knobs."""
+    turned = {
+        id(part.get_submodule(name))
+        for part in network.modules()
+        for name in getattr(part, "dropout_modules", ())
+    }
+    return {
+        name: type(module).__name__ if id(module) in turned else _words(module)
+        for name, module in network.named_modules()
+        if name
+    }
 
 
 def shapes(network: nn.Module) -> dict[str, str]:
@@ -156,7 +163,7 @@ def _state(network: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 def _words(module: nn.Module) -> str:
     name = type(module).__name__
-    if isinstance(module, _MOVING) or next(module.children(), None) is not None:
+    if isinstance(module, DropPath) or next(module.children(), None) is not None:
         return name
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return f"{name}({module.num_features})"

@@ -15,7 +15,16 @@ import pytest
 from timm.layers import DropPath, get_attn
 from torch import nn
 
-from lightning_modules import averaging, backbones, classifier, knobs, optim, training
+from lightning_modules import (
+    averaging,
+    backbones,
+    classifier,
+    image_data,
+    knobs,
+    optim,
+    surgery,
+    training,
+)
 from lightning_modules.augment import RandAugment
 from lightning_modules.image_data import ImageData
 from recipes import Recipe, at
@@ -166,18 +175,20 @@ def _gate(channels: int, **words: Any) -> nn.Module:
     return nn.Sequential(one(channels), one(channels))
 
 
-def _without(*names: str) -> Callable[[dict[str, Any]], None]:
-    def change(found: dict[str, Any]) -> None:
-        for name in names:
-            found.pop(name, None)
+def _without(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda found: found.pop(name, None)
 
-    return change
+
+def _parts(change: Callable[[frozenset[str]], frozenset[str]]) -> Mutant:
+    real = surgery.resnet_d_parts
+    return lambda patch: patch.setattr(surgery, "resnet_d_parts", lambda model: change(real(model)))
 
 
 def _second_pool(network: Any) -> None:
-    width = network.bn1.num_features
-    again = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
-    network.maxpool = nn.Sequential(*network.maxpool, again)
+    if isinstance(network.maxpool, nn.Sequential):  # ResNet-D's
+        width = network.bn1.num_features
+        again = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
+        network.maxpool = nn.Sequential(*network.maxpool, again)
 
 
 def _rate(patch: Patch) -> None:
@@ -256,11 +267,91 @@ MUTANTS: dict[str, tuple[str, dict[str, Mutant]]] = {
     "resnetd": (
         "resnetd",
         {
-            "nothing": _arguments(_without("stem_type", "avg_down", "replace_stem_pool")),
+            "nothing": _parts(lambda parts: frozenset()),
             "twice": _built(_second_pool),
-            "stuck": _arguments(_without("avg_down")),
+            "stuck": _parts(lambda parts: parts - {"shortcut"}),
         },
     ),
 }
 for _, ways in MUTANTS.values():
     ways["rate"] = _rate
+
+
+# Breaks that no component's name stands for: a request that has to be refused, and the patch.
+
+
+def _step(change: Callable[[Any, Any], Any]) -> Mutant:
+    real = classifier.Classifier.training_step
+
+    def step(self: Any, batch: Any, batch_idx: int) -> Any:
+        return change(self, lambda: real(self, batch, batch_idx))
+
+    return lambda patch: patch.setattr(classifier.Classifier, "training_step", step)
+
+
+def _ignoring_smoothing(module: Any, step: Callable[[], Any]) -> Any:
+    before, module.label_smoothing = module.label_smoothing, 0.0
+    try:
+        return step()
+    finally:
+        module.label_smoothing = before
+
+
+def _in_eval_mode(module: Any, step: Callable[[], Any]) -> Any:
+    module.network.eval()
+    return step()
+
+
+def _without_flips(patch: Patch) -> None:
+    real = image_data.resize_boxes
+
+    def resize(images: Any, boxes: Any, size: int, kernel: str, flip: Any = None) -> Any:
+        return real(images, boxes, size, kernel)
+
+    patch.setattr(image_data, "resize_boxes", resize)
+
+
+def _magnitude_one(patch: Patch) -> None:
+    real = RandAugment._argument
+
+    def argument(self: Any, name: str) -> Any:
+        kept, self._magnitude = self._magnitude, 1.0
+        try:
+            return real(self, name)
+        finally:
+            self._magnitude = kept
+
+    patch.setattr(RandAugment, "_argument", argument)
+
+
+def _small_batches(patch: Patch) -> None:
+    real = image_data._Loader.__init__
+
+    def begin(self: Any, data: Any, part: str) -> None:
+        real(self, data, part)
+        self.batch_size = 4
+
+    patch.setattr(image_data._Loader, "__init__", begin)
+
+
+def _one_scope(patch: Patch) -> None:
+    real = optim.parameter_groups
+    patch.setattr(optim, "parameter_groups", lambda network, scope: real(network, "all"))
+
+
+ELSEWHERE: dict[str, tuple[dict[str, Any], Mutant]] = {
+    "smoothing is not in the step": ({"loss.label_smoothing": 0.1}, _step(_ignoring_smoothing)),
+    "the loss is tripled": ({"loss.label_smoothing": 0.1}, _step(lambda _, step: 3 * step())),
+    "training is in eval mode": ({"model.dropout": 0.25}, _step(_in_eval_mode)),
+    "no image is mirrored": ({"data.flip": True}, _without_flips),
+    "magnitude 15 is 1": (
+        {
+            "augment.randaug_layers": 2,
+            "augment.randaug_magnitude": 15.0,
+            "augment.randaug_space": "resnet_rs",
+        },
+        _magnitude_one,
+    ),
+    "batches are small": ({"data.batch_size": 64}, _small_batches),
+    "everything decays": ({"optim.decay_scope": "kernels"}, _one_scope),
+}

@@ -1,6 +1,8 @@
 import dataclasses
 import functools
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,15 +11,15 @@ from ablations.bases import fit_to_data, resolve
 from ablations.certificate import Certificate, certify, check, pairs
 from ablations.designs import DESIGNS, lay_out
 from ablations.errors import RequestError
-from ablations.plans import Layout
+from ablations.plans import Arm, Layout, Split
 from ablations.signatures import SIGNATURES, allowed, signature
 from lightning_modules import Execution
 from lightning_modules.data import data_facts, parse_data
 from lightning_modules.probe import observe
-from recipes import Recipe, edit, load, parse
+from recipes import Component, Kind, Recipe, edit, load, parse
 from recipes.components import TABLE, CosineLR
 from recipes.tree import declarations
-from tests.ablations.mutants import MUTANTS
+from tests.ablations.mutants import ELSEWHERE, MUTANTS
 
 # Of as many families, the smallest that timm has; the library's own stands for ResNet.
 BACKBONES = (
@@ -121,8 +123,95 @@ def test_no_mutant_passes(key, way, base_seen, execution, monkeypatch):
         found = judged(spec, base_seen, execution)
     assert found[0].treated  # the base was looked at whole
     assert not found[1].treated
+    named = (
+        "optim.lr"
+        if way == "rate"
+        else "|".join([*found[1].declared, "optim.lr and its", "first batches"])
+    )
+    assert re.search(named, "\n".join(found[1].wrong))  # refused for what was broken
     with pytest.raises(RequestError, match="nothing was trained"):
         check(found)
+
+
+@dataclass(frozen=True)
+class Sets(Component):
+    """Sets leaves."""
+
+    key = "sets"
+    leaves: tuple[tuple[str, Any], ...] = ()
+    kind = Kind.TRAINING
+
+    def edits(self, recipe: Recipe) -> Any:
+        return dict(self.leaves)
+
+
+def setting(leaves: dict[str, Any], base: Recipe) -> Layout:
+    """The layout of one arm with these leaves, of whichever kind."""
+    component = Sets(tuple(leaves.items()))
+    arms = (
+        Arm(name="base", recipe=base),
+        Arm(name="sets", recipe=edit(base, leaves), components=(component,)),
+    )
+    return Layout(
+        design="one-at-a-time",
+        arms=arms,
+        contrasts=(),
+        split=Split(by_ladder={"training": {}, "architecture": {}}, by_blocks=None),
+    )
+
+
+def seen_and_judged(layout: Layout, execution: Execution) -> Certificate:
+    with pytest.MonkeyPatch.context() as patch:  # of any kind, for the sake of the test
+        patch.setattr("recipes.component._check_kind", lambda *_: None)
+        return certificates(layout, execution)[1]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_breaks_elsewhere_are_seen(name, execution, monkeypatch):
+    leaves, mutate = ELSEWHERE[name]
+    layout = setting(leaves, load("tiny"))
+    assert seen_and_judged(layout, execution).treated
+    with monkeypatch.context() as patch:
+        mutate(patch)
+        assert not seen_and_judged(layout, execution).treated
+
+
+@pytest.mark.parametrize(
+    ("settings", "spec"),
+    [
+        ({"optim.precision": "bf16"}, "ema,ls,se"),
+        ({"optim.grad_clip": 0.5}, "se,resnetd"),
+        ({"optim.momentum": 0.0, "optim.nesterov": False, "optim.weight_decay": 0.0}, "cos,sd"),
+        (
+            {
+                "optim.optimizer": "adamw",
+                "optim.lr": 1e-3,
+                "optim.second_moment": 0.999,
+                "optim.epsilon": 1e-8,
+                "optim.nesterov": False,
+                "optim.decay_scope": "all",
+            },
+            "ema,wd,sd",
+        ),
+        ({"data.stored_size": 0, "data.crop": "random_resized", "data.crop_area": 0.5}, "ra,se"),
+        ({"optim.epochs": 1, "optim.warmup_epochs": 1}, "cos,ema,ls"),
+        ({"optim.lr": 4000.0}, "ema,se"),
+    ],
+)
+def test_unusual_bases_pass(settings, spec, execution):
+    check(certificates(lay_out("ladder", edit(load("tiny"), settings), parse(spec)), execution))
+
+
+def test_a_streamed_crop_changes_the_inputs_only(execution):
+    base = {"data.stored_size": 0, "data.crop": "random_resized", "data.crop_area": 0.5}
+    layout = setting({"data.crop_area": 0.1}, edit(load("tiny"), base))
+    found = seen_and_judged(layout, execution)
+    assert found.treated, found.wrong
+    assert "training forward" in found.unchanged
+
+
+def test_dropout_of_a_backbones_own_is_not_the_recipes(execution):
+    check(certificates(alone("do,ls", on_digits("test_vit_relpos")), execution))
 
 
 def test_knobs_that_nobody_turns_are_seen(base_seen, execution, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablations import proving
-from ablations.certificate import Certificate
+from ablations.launch.local import LocalPool
 from tests.ablations.conftest import QUICK, ablate, snapshot
 
 LAZY = """
@@ -95,7 +95,7 @@ def test_a_study_without_certificates_says_so(home, finished, call):
     for path in (home / "runs").rglob("certificate.json"):
         path.unlink()
     found = call("report", finished.study, "--home", home, "--format", "json").json["notes"]
-    assert "no certificate is kept of base, ls, ls,se, se" in found
+    assert "no certificate is kept of ls against base, ls,se against ls, se against base" in found
 
 
 def test_a_damaged_certificate_is_named(home, finished, call):
@@ -119,17 +119,23 @@ def test_what_was_looked_at_is_remembered_until_the_code_changes(finished, monke
     executions = {job.arm: job.execution for job in jobs}
     asked = []
 
-    class Pool:
-        """Takes jobs and gives nothing back: only what is asked of it counts here."""
+    class Noted(LocalPool):
+        """Notes what it is asked."""
 
         def run(self, jobs):
             asked.append([job.arm for job in jobs])
-            return iter(())
+            return super().run(jobs)
 
-    found = proving.prove(Pool(), prepared.plan, executions, ledger, threads=1)  # type: ignore[arg-type]
-    assert asked == [[]]
-    assert all(isinstance(one, Certificate) and one.treated for one in found)
-    monkeypatch.setattr(proving, "_code", lambda: "another interpreter")
-    with pytest.raises(KeyError):
-        proving.prove(Pool(), prepared.plan, executions, ledger, threads=1)  # type: ignore[arg-type]
+    def prove():
+        return proving.prove(pool, prepared.plan, executions, ledger, threads=1, say=print)
+
+    with Noted(2, ("cpu",), 1, track=False) as pool:
+        found = prove()
+        assert asked == [[]]
+        assert all(one.treated for one in found)
+        monkeypatch.setattr(proving, "_code", lambda: "another interpreter")
+        assert [one.plain() for one in prove()] == [one.plain() for one in found]
     assert asked[1] == ["base", "ls", "ls,se", "se"]
+    assert [path.name for path in (ledger.cache / "observations").iterdir()] == [
+        "another interpreter"
+    ]

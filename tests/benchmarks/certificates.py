@@ -43,7 +43,7 @@ def seconds(request: Request) -> tuple[int, float, float]:
             for _ in pool.run([]):
                 pass
             started = time.perf_counter()
-            prove(pool, plan, executions, ledger, slots.threads)
+            prove(pool, plan, executions, ledger, slots.threads, print)
             done = time.perf_counter()
         return len(plan.layout.arms), started - began, done - started
 
