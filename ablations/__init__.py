@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablations.answers import Study, open_study
     from ablations.api import plan, run
     from ablations.bases import resolve
     from ablations.errors import RequestError
-    from ablations.study import Study, open_study
 
 __all__ = ["RequestError", "Study", "open_study", "plan", "resolve", "run"]
 
 _LAZY = {
     "RequestError": "errors",
-    "Study": "study",
-    "open_study": "study",
+    "Study": "answers",
+    "open_study": "answers",
     "plan": "api",
     "resolve": "bases",
     "run": "api",

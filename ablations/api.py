@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablations.answers import Study
 from ablations.ledger import Ledger
 from ablations.request import Request
 from ablations.revisions import check_same
 from ablations.runner import carry_out, check_options
-from ablations.study import Options, Prepared, Study, plan_study
+from ablations.study import Options, Prepared, plan_study
 
 
 def plan(

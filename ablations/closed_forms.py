@@ -2,6 +2,8 @@
 
 Comparing an arm with its parent says that something changed; this says that it changed to what the
 recipe holds: not twice, not half, not stuck at its first value.
+
+The file is long because there are a dozen forms.
 """
 
 from __future__ import annotations

@@ -52,9 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Print arms, shared runs, what applies, cost; train nothing."""
+    from ablations.answers import certificates_of
     from ablations.report.planned import planned_document, planned_table
     from ablations.runner import appraise, choose_slots
-    from ablations.study import certificates_of, missing_runs, plan_study
+    from ablations.study import missing_runs, plan_study
 
     check_execution(arguments)
     if arguments.format not in ("table", "json"):
@@ -208,9 +209,9 @@ def listing(arguments: argparse.Namespace) -> int:
 
 
 def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> int:
+    from ablations.answers import outcomes_of
     from ablations.report.notes import FAILED
     from ablations.runner import carry_out
-    from ablations.study import outcomes_of
 
     for note in prepared.notes:
         _say(note)
@@ -233,9 +234,9 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
 
 def _keep_report(study: str, ledger: Ledger) -> None:
     """Write the answer beside the plan, as `report.json` and `report.md`."""
+    from ablations.answers import certificates_of, outcomes_of
     from ablations.frozen import thaw
     from ablations.report import document, render
-    from ablations.study import certificates_of, outcomes_of
     from lightning_modules.files import write_text
 
     folder = ledger.study_folder(study)
@@ -248,9 +249,9 @@ def _keep_report(study: str, ledger: Ledger) -> None:
 
 
 def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
+    from ablations.answers import certificates_of, outcomes_of
     from ablations.report import document, render
     from ablations.report.notes import FAILED
-    from ablations.study import certificates_of, outcomes_of
 
     outcomes = outcomes_of(plan, ledger)
     certificates = certificates_of(plan, ledger)

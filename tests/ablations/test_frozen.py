@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ablations import RequestError, plan
+from ablations.answers import outcomes_of
 from ablations.frozen import freeze, thaw
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.report import document
-from ablations.study import Prepared, outcomes_of
+from ablations.study import Prepared
 from recipes import fingerprint
 
 SPECS = [

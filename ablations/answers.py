@@ -1,0 +1,72 @@
+"""What a home knows of a study: outcomes, certificates, and the answer for a notebook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablations.frozen import thaw
+from ablations.ledger import Ledger
+from ablations.plans import Outcome, Plan
+from ablations.report import document
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def outcomes_of(plan: Plan, ledger: Ledger) -> list[Outcome]:
+    """Return what the ledger holds of every run of a plan."""
+    return [ledger.outcome(run) for run in plan.runs]
+
+
+def certificates_of(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
+    """Return the certificates of a study, or, where it trained nothing itself, of its runs."""
+    found = ledger.certificates(ledger.study_folder(plan.study) / "certificates.json")
+    if found:
+        return found
+    first = [run for run in plan.runs if run.seed == plan.seeds[0]]
+    paths = [ledger.run_folder(run.id) / "certificate.json" for run in first]
+    return [one for path in paths for one in ledger.certificates(path)]
+
+
+class Study:
+    """A study's answer, for notebooks: the JSON document, and frames of runs and contrasts."""
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self.plan, self._ledger = plan, ledger
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the object that `--format json` prints."""
+        certificates = certificates_of(self.plan, self._ledger)
+        return document(self.plan, outcomes_of(self.plan, self._ledger), certificates)
+
+    @property
+    def runs(self) -> pandas.DataFrame:
+        """Return one row per run: arm, seed, status, value (percent), seconds, costs."""
+        import pandas
+
+        rows = [
+            {"id": o.run.id, "arm": o.run.arm, "seed": o.run.seed, "status": o.status}
+            | {"value": o.value}
+            | dict(o.cost)
+            for o in outcomes_of(self.plan, self._ledger)
+        ]
+        return pandas.DataFrame(rows)
+
+    @property
+    def contrasts(self) -> pandas.DataFrame:
+        """Return one row per contrast, the columns of the JSON document."""
+        import pandas
+
+        return pandas.DataFrame(self.document["contrasts"])
+
+
+def open_study(name: str, home: str | Path = "ablate-home") -> Study:
+    """Open a study of a home.
+
+    Raises:
+        RequestError: there is none of that name.
+    """
+    ledger = Ledger(Path(home))
+    return Study(thaw(ledger.study_folder(name))[0], ledger)
