@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from lightning_modules.augment import (
+    RANDOM_BOXES,
     SHIFT_WIDTH,
     RandAugment,
     box_width,
     center_boxes,
-    random_resized_boxes,
     random_shift_boxes,
     resize_boxes,
     shift,
@@ -245,7 +245,7 @@ class ImageData(pl.LightningDataModule):
             flip = draws(self.seed, "flip", epoch, start, count, 1)[:, 0] < 0.5
         if self._parts["train"].streams:  # cropped while decoding; only the mirror is left
             boxes = center_boxes(np.full(count, height), np.full(count, width), 1.0)
-        elif data.crop == "random_resized":
+        elif data.crop in RANDOM_BOXES:
             boxes = self.random_boxes(epoch, start, np.full(count, height), np.full(count, width))
         else:
             boxes = center_boxes(np.full(count, height), np.full(count, width), 1.0)
@@ -261,11 +261,10 @@ class ImageData(pl.LightningDataModule):
     def random_boxes(
         self, epoch: int, start: int, heights: np.ndarray, widths: np.ndarray
     ) -> np.ndarray:
-        """Return the random-resized crops (N, 4) of consecutive positions of an epoch."""
+        """Return the random crops (N, 4) of consecutive positions of an epoch."""
+        data = self.recipe.data
         uniforms = draws(self.seed, "crop", epoch, start, len(heights), box_width())
-        return random_resized_boxes(
-            uniforms, heights, widths, area=(self.recipe.data.crop_area, 1.0)
-        )
+        return RANDOM_BOXES[data.crop](uniforms, heights, widths, area=(data.crop_area, 1.0))
 
     def _centered(self, images: Tensor) -> Tensor:
         evaluate = self.recipe.evaluate
@@ -285,7 +284,7 @@ class ImageData(pl.LightningDataModule):
 
         def one(place: int) -> np.ndarray:
             def box(height: int, width: int) -> tuple[float, float, float, float]:
-                if train and data.crop == "random_resized":
+                if train and data.crop in RANDOM_BOXES:
                     position = start + place
                     found = self.random_boxes(
                         epoch, position, np.array([height]), np.array([width])

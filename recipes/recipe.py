@@ -109,16 +109,17 @@ class Data:
         "share of the training images held out for choices, by name", 0.0, low=0, high=0.9
     )
     crop: str = leaf(
-        "none (centre square), random_resized (Inception crop) or shift (pad and crop)",
+        "none (centre square), random_resized (torchvision's Inception crop), distorted"
+        " (TensorFlow's, of the paper's code) or shift (pad and crop)",
         "none",
         kinds=_AUGMENTATION,
-        choices=("none", "random_resized", "shift"),
+        choices=("none", "random_resized", "distorted", "shift"),
     )
     crop_area: float = leaf(
         "smallest share of the image that a crop covers",
         1.0,
         kinds=_AUGMENTATION,
-        switch=Switch(path="data.crop", values=("random_resized",)),
+        switch=Switch(path="data.crop", values=("random_resized", "distorted")),
         above=0,
         high=1,
     )

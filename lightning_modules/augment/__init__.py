@@ -2,9 +2,11 @@
 
 from lightning_modules.augment.crop import (
     ATTEMPTS,
+    RANDOM_BOXES,
     SHIFT_WIDTH,
     box_width,
     center_boxes,
+    distorted_boxes,
     random_resized_boxes,
     random_shift_boxes,
     shift,
@@ -15,11 +17,13 @@ from lightning_modules.augment.spaces import SPACES, operation_names
 
 __all__ = [
     "ATTEMPTS",
+    "RANDOM_BOXES",
     "SHIFT_WIDTH",
     "SPACES",
     "RandAugment",
     "box_width",
     "center_boxes",
+    "distorted_boxes",
     "operation_names",
     "random_resized_boxes",
     "random_shift_boxes",

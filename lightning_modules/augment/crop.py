@@ -12,13 +12,15 @@ from torch import Tensor
 from lightning_modules.augment.resample import on_device
 
 ATTEMPTS = 10  # torchvision RandomResizedCrop, and max_attempts of the paper's code (facts 3.5)
+COVERED = 0.1  # least share of the image, min_object_covered of the paper's code (facts 3.5)
+CENTER_FRACTION = 0.875  # of its evaluation crop, which is its fallback too (facts 3.5)
 SHIFT_WIDTH = 2  # uniform numbers per image of random_shift_boxes
 
 Floats = npt.NDArray[np.float64]
 
 
 def box_width(attempts: int = ATTEMPTS) -> int:
-    """Return how many uniform numbers per image `random_resized_boxes` reads."""
+    """Return how many uniform numbers per image a function of `RANDOM_BOXES` reads."""
     return 2 * attempts + 2
 
 
@@ -34,8 +36,7 @@ def random_resized_boxes(
 
     Each attempt draws an area fraction and a log-uniform aspect ratio; the first that fits the
     image is placed uniformly at whole pixels. If none fits, the largest centred box within the
-    ratios is taken. The paper's TensorFlow op draws the same areas and ratios with its own
-    rounding.
+    ratios is taken. The paper's TensorFlow op has another law: `distorted_boxes`.
 
     Args:
         uniforms: (N, box_width(attempts)) in [0, 1): areas, then ratios, then top and left.
@@ -51,16 +52,7 @@ def random_resized_boxes(
     Raises:
         ValueError: a wrong number of uniforms, or limits that are not 0 < low <= high.
     """
-    count = len(uniforms)
-    if attempts < 1 or uniforms.shape != (count, box_width(attempts)):
-        raise ValueError(
-            f"uniforms have shape {uniforms.shape}; (N, {box_width(attempts)}) is needed for "
-            f"{attempts} attempts"
-        )
-    for name, (low, high) in {"area": area, "ratio": ratio}.items():
-        if not 0 < low <= high:
-            raise ValueError(f"{name} is {(low, high)}; 0 < low <= high is needed")
-    height, width = _sides(heights, widths, count)
+    height, width = _checked(uniforms, heights, widths, area, ratio, attempts)
     target = height[:, None] * width[:, None]
     target = target * (area[0] + (area[1] - area[0]) * uniforms[:, :attempts])
     low, high = np.log(ratio[0]), np.log(ratio[1])
@@ -69,7 +61,7 @@ def random_resized_boxes(
     tall = np.rint(np.sqrt(target / aspect))
     fits = (wide > 0) & (wide <= width[:, None]) & (tall > 0) & (tall <= height[:, None])
     first = fits.argmax(axis=1)
-    each = np.arange(count)
+    each = np.arange(len(uniforms))
     any_fits = fits[each, first]
     # The fallback: the whole image, its long side shortened to the nearest allowed ratio.
     whole_wide = np.minimum(width, np.rint(height * ratio[1]))
@@ -80,6 +72,71 @@ def random_resized_boxes(
     top = np.where(any_fits, np.floor(uniforms[:, -2] * (free_y + 1)), free_y // 2)
     left = np.where(any_fits, np.floor(uniforms[:, -1] * (free_x + 1)), free_x // 2)
     return np.stack([top, left, tall, wide], axis=1)
+
+
+def distorted_boxes(
+    uniforms: Floats,
+    heights: npt.ArrayLike,
+    widths: npt.ArrayLike,
+    area: tuple[float, float] = (0.08, 1.0),  # facts 3.5
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),  # width / height; facts 3.5
+    attempts: int = ATTEMPTS,
+) -> Floats:
+    """Draw one training crop per image with the law of the paper's code (tensorflow/tpu).
+
+    It is TensorFlow's sample_distorted_bounding_box with the whole image as the object. Each
+    attempt draws the ratio uniformly, then the height uniformly over the whole numbers whose boxes
+    have an allowed area and fit; a box that rounding puts outside the areas is moved by one row. A
+    box that covers less than `COVERED` of the image is refused, so smaller areas are never seen.
+    The first box that stands is placed uniformly, but never at the lower or right border unless
+    it fills that side (TensorFlow's random integers end one short). If none stands, or it is the
+    whole image, the evaluation crop is taken. Double precision here, single in TensorFlow: ties
+    of rounding may fall otherwise.
+
+    Args:
+        uniforms: (N, box_width(attempts)) in [0, 1): ratios, then heights, then top and left.
+        heights: (N,) or one number, pixels.
+        widths: (N,) or one number, pixels.
+        area: smallest and largest fraction of the image's area.
+        ratio: smallest and largest width / height.
+        attempts: draws before the fallback.
+
+    Returns:
+        (N, 4) boxes of whole pixels.
+
+    Raises:
+        ValueError: a wrong number of uniforms, or limits that are not 0 < low <= high.
+    """
+    height, width = _checked(uniforms, heights, widths, area, ratio, attempts)
+    whole = height[:, None] * width[:, None]
+    least, most = area[0] * whole, area[1] * whole
+    aspect = ratio[0] + (ratio[1] - ratio[0]) * uniforms[:, :attempts]
+    highest = np.rint(np.sqrt(most / aspect))
+    narrow = np.floor((width[:, None] + 0.5 - 1e-7) / aspect)  # the largest that is not too wide
+    narrow -= np.rint(narrow * aspect) > width[:, None]
+    highest = np.where(np.rint(highest * aspect) > width[:, None], narrow, highest)
+    highest = np.minimum(highest, height[:, None])
+    lowest = np.minimum(np.rint(np.sqrt(least / aspect)), highest)
+    share = uniforms[:, attempts : 2 * attempts]
+    tall = lowest + np.floor(share * (highest - lowest + 1))
+    tall += tall * np.rint(tall * aspect) < least
+    tall -= tall * np.rint(tall * aspect) > most
+    wide = np.rint(tall * aspect)
+    found = tall * wide
+    stands = (found >= least) & (found <= most) & (found >= COVERED * whole)
+    stands &= (tall >= 1) & (wide >= 1) & (tall <= height[:, None]) & (wide <= width[:, None])
+    first = stands.argmax(axis=1)
+    each = np.arange(len(uniforms))
+    tall, wide = tall[each, first], wide[each, first]
+    top = np.floor(uniforms[:, -2] * (height - tall))
+    left = np.floor(uniforms[:, -1] * (width - wide))
+    boxes = np.stack([top, left, tall, wide], axis=1)
+    kept = stands[each, first] & ((tall < height) | (wide < width))
+    return np.where(kept[:, None], boxes, center_boxes(height, width, CENTER_FRACTION))
+
+
+# By the names of `data.crop`. All read `box_width()` numbers an image.
+RANDOM_BOXES = {"random_resized": random_resized_boxes, "distorted": distorted_boxes}
 
 
 def center_boxes(heights: npt.ArrayLike, widths: npt.ArrayLike, fraction: float) -> Floats:
@@ -153,6 +210,27 @@ def shift(images: Tensor, offsets: npt.NDArray[np.generic], padding: int) -> Ten
     index = (rows[:, :, None] * width + columns[:, None, :]).reshape(count, 1, height * width)
     source = on_device(index, images).expand(-1, channels, -1)
     return images.reshape(count, channels, -1).gather(2, source).reshape(images.shape)
+
+
+def _checked(
+    uniforms: Floats,
+    heights: npt.ArrayLike,
+    widths: npt.ArrayLike,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    attempts: int,
+) -> tuple[Floats, Floats]:
+    """Return the sides of the images, or raise what is wrong with the arguments."""
+    count = len(uniforms)
+    if attempts < 1 or uniforms.shape != (count, box_width(attempts)):
+        raise ValueError(
+            f"uniforms have shape {uniforms.shape}; (N, {box_width(attempts)}) is needed for "
+            f"{attempts} attempts"
+        )
+    for name, (low, high) in {"area": area, "ratio": ratio}.items():
+        if not 0 < low <= high:
+            raise ValueError(f"{name} is {(low, high)}; 0 < low <= high is needed")
+    return _sides(heights, widths, count)
 
 
 def _sides(heights: npt.ArrayLike, widths: npt.ArrayLike, count: int) -> tuple[Floats, Floats]:

@@ -9,8 +9,10 @@ from PIL import Image
 
 import recipes
 from lightning_modules import Classifier, Execution, ImageData, fit
+from lightning_modules.augment import RANDOM_BOXES, box_width
 from lightning_modules.data import DataError
 from lightning_modules.image_data import MEAN, STD
+from lightning_modules.streams import draws
 from recipes import Recipe, edit, parse, stack
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -88,7 +90,17 @@ def test_randaugment_changes_neither_the_order_nor_the_crops(cropped, cache):
     assert 1 / 30 < same < 0.5  # 1 of torchvision's 14 operations is the identity
 
 
-def test_crops_do_not_depend_on_the_batch_size(cropped, cache):
+def test_a_random_crop_is_the_one_that_is_named(tiny, cache):
+    uniforms = draws(0, "crop", 2, 7, 9, box_width())
+    for crop, boxes_of in RANDOM_BOXES.items():
+        data = opened(edit(tiny, CROPPED | {"data.crop": crop}), cache)
+        found = data.random_boxes(2, 7, np.full(9, 40), np.full(9, 30))
+        assert np.array_equal(found, boxes_of(uniforms, 40, 30, (0.3, 1.0)))
+
+
+@pytest.mark.parametrize("crop", RANDOM_BOXES)
+def test_crops_do_not_depend_on_the_batch_size(cropped, cache, crop):
+    cropped = edit(cropped, {"data.crop": crop})
     parts = [
         prepared(opened(edit(cropped, {"data.batch_size": size}), cache)) for size in (8, 16, 32)
     ]
@@ -206,8 +218,10 @@ def test_evaluate_resolution_and_crop_fraction_are_those_of_the_protocol(tiny, c
 # Streaming and folders --------------------------------------------------------------------------
 
 
-def test_streaming_crops_where_the_cache_crops(cropped, cache):
+@pytest.mark.parametrize("crop", RANDOM_BOXES)
+def test_streaming_crops_where_the_cache_crops(cropped, cache, crop):
     """At the stored size both see the same pixels; PIL and the batch engine round alike."""
+    cropped = edit(cropped, {"data.crop": crop})
     stored = opened(cropped, cache)
     streamed = opened(edit(cropped, {"data.stored_size": 0}), cache)
     assert np.array_equal(

@@ -98,6 +98,25 @@ def test_counted_greys_are_a_number_of_pixels():
     assert ops.counted_greys(image.repeat(1, 1, 2, 2), 1.0).item() == 255
 
 
+def tensorflow_contrast(image, factor):
+    """One image (H, W, 3) by the steps of the paper's code, autoaugment.py, in NumPy alone."""
+    grey = np.round(image @ np.array([0.2989, 0.587, 0.114])).astype(int)
+    counts = np.bincount(grey.reshape(-1), minlength=256)
+    target = min(counts.sum() / 256.0, 255.0)  # how many pixels there are, not how bright
+    start, end = np.full(image.shape, int(target), np.float32), image.astype(np.float32)
+    return np.clip(start + np.float32(factor) * (end - start), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [16, 160, 300])
+def test_contrast_with_counted_greys_is_that_of_the_paper(side):
+    generator = np.random.default_rng(side)
+    pixels = generator.integers(0, 256, (len(FACTORS), side, side, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    found = ops.contrast(images, FACTORS, ops.counted_greys(images, 1.0))
+    for image, factor, result in zip(pixels, FACTORS, found, strict=True):
+        assert np.array_equal(result.permute(1, 2, 0), tensorflow_contrast(image, factor))
+
+
 def test_mean_greys_are_pil():
     images = images_of_many_kinds()
     flat = by_pil(images, lambda p, n: ImageEnhance.Contrast(p).degenerate)
