@@ -18,12 +18,15 @@ def peak_lr(optim: Optim, batch_size: int) -> float:
 def lr_factor(optim: Optim, step: int, steps_per_epoch: int, steps: int) -> float:
     """Return the factor on the peak learning rate at one step.
 
-    Warm-up is linear from 0 to the value that the schedule has where warm-up ends; the schedule
-    itself counts from step 0 (tf-models-official's linear warm-up over a decay schedule).
+    Every schedule counts from step 0, also under its warm-up. That is linear from 0 to the value
+    that the schedule has where it ends (tf-models-official's linear warm-up over a decay schedule),
+    but for `exponential` to the full peak, from which the rate then drops onto the staircase
+    (tensorflow/tpu, efficientnet/utils.py build_learning_rate).
     """
     warmup = optim.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return step / warmup * _shape(optim, warmup, steps_per_epoch, steps)
+        full = optim.schedule == "exponential"
+        return step / warmup * (1.0 if full else _shape(optim, warmup, steps_per_epoch, steps))
     return _shape(optim, step, steps_per_epoch, steps)
 
 

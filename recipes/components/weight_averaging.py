@@ -17,8 +17,9 @@ class WeightAveraging(Component):
     """Evaluate an exponential moving average of the weights and of the norm statistics.
 
     Sets: optim.ema_decay, optim.ema_warmup, evaluate.weights, and model.bn_momentum where the
-        backbone has batch norm: the averaged statistics are those of single batches (momentum 1
-        in torch's sense, 0 in TensorFlow's), as in the paper's code.
+        backbone has batch norm and the recipe says nothing of it: the averaged statistics are then
+        those of single batches (momentum 1 in torch's sense, 0 in TensorFlow's). Momentum 1 is
+        ResNet-RS's; EfficientNet averages statistics of momentum 0.01 (TensorFlow's 0.99).
     Default: 0.9999 with warm-up min(decay, (1 + k) / (10 + k)) after k updates (tensorflow/tpu).
     Cost: one more copy of the weights; under 3 % of a step.
     Interactions: cannot feed back into training: its arm repeats the training of its parent arm
@@ -33,9 +34,14 @@ class WeightAveraging(Component):
     warmup: bool = True
 
     def edits(self, recipe: Recipe) -> Mapping[str, Any]:
-        """Return the average, its warm-up and that it is evaluated."""
+        """Return the average, its warm-up, that it is evaluated, and what statistics it takes.
+
+        A momentum of the recipe's own stays: EfficientNet's 0.01, or the 1 of ResNet-RS.
+        """
         facts = recipe.model.facts
-        statistics = {"model.bn_momentum": 1.0} if facts is None or facts.batch_norm else {}
+        own = recipe.model.bn_momentum is not None
+        batch_norm = facts is None or facts.batch_norm
+        statistics = {"model.bn_momentum": 1.0} if batch_norm and not own else {}
         return {
             "optim.ema_decay": self.decay,
             "optim.ema_warmup": self.warmup,

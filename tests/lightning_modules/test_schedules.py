@@ -6,7 +6,17 @@ from timm.utils import ModelEmaV3
 
 import recipes
 from lightning_modules.schedules import ema_decay_at, lr_factor, peak_lr
-from recipes import Optim, edit
+from recipes import Optim, Recipe, edit
+
+TRAIN = 1_281_167  # images of ImageNet-1k
+
+
+def steps_of(recipe: Recipe) -> tuple[int, int]:
+    """Return the steps of an epoch and of a run of a published recipe on ImageNet."""
+    data = recipe.data
+    assert (data.dataset, data.train_fraction) == ("imagenet", 1.0)
+    per_epoch = int(TRAIN * (1 - data.minival_fraction)) // data.batch_size
+    return per_epoch, recipe.optim.epochs * per_epoch
 
 
 def optim(epochs: int, **leaves: object) -> Optim:
@@ -35,17 +45,21 @@ def test_cosine_with_warm_up_is_its_closed_form_at_every_step(per_epoch, warmup)
 def test_the_learning_rate_of_the_paper_is_its_closed_form_at_every_step(name):
     recipe = recipes.load(name)
     peak = peak_lr(recipe.optim, recipe.data.batch_size)
-    found = [peak * factor for factor in factors(recipe.optim, 312)]
-    assert len(found) == 109_200  # facts.md 3.1: 350 epochs of 312 steps, 1,560 of them warm-up
+    per_epoch, steps = steps_of(recipe)
+    warm = recipe.optim.warmup_epochs * per_epoch
+    assert (per_epoch, steps, warm) == (312, 109_200, 1560)  # facts.md 3.1
+    found = [peak * factor for factor in factors(recipe.optim, per_epoch)]
+    assert len(found) == steps
     for step, rate in enumerate(found):
-        wave = 0.8 * (1 + math.cos(math.pi * max(step, 1560) / 109_200))
-        assert abs(rate - wave * min(step / 1560, 1)) < 1e-12
+        wave = 0.8 * (1 + math.cos(math.pi * max(step, warm) / steps))
+        assert abs(rate - wave * min(step / warm, 1)) < 1e-12
 
 
 def test_the_decay_of_the_paper_s_average_is_its_closed_form_at_every_step():
-    optim = recipes.load("resnet_rs_200_256").optim
+    recipe = recipes.load("resnet_rs_200_256")
+    optim, (_, steps) = recipe.optim, steps_of(recipe)
     assert (optim.ema_decay, optim.ema_warmup) == (0.9999, True)
-    for updates in range(1, 109_201):
+    for updates in range(1, steps + 1):
         # (1 + k) / (10 + k) = 1 - 9 / (10 + k), until it reaches 0.9999 at k = 89,990
         wanted = 1 - 9 / (10 + updates) if updates < 89_990 else 0.9999
         found = ema_decay_at(optim.ema_decay, updates, warmup=optim.ema_warmup)
@@ -53,13 +67,17 @@ def test_the_decay_of_the_paper_s_average_is_its_closed_form_at_every_step():
 
 
 def test_the_staircase_of_efficientnet_is_its_closed_form_at_every_step():
-    optim = recipes.load("efficientnet_b0").optim
-    per_epoch, warm = 625, 5 * 625  # 1,281,167 images in batches of 2,048
-    found = factors(optim, per_epoch)
-    assert len(found) == 350 * per_epoch
+    recipe = recipes.load("efficientnet_b0")
+    per_epoch, steps = steps_of(recipe)
+    warm = 5 * per_epoch
+    assert (per_epoch, steps) == (625, 350 * 625)
+    found = factors(recipe.optim, per_epoch)
     for step, factor in enumerate(found):  # 2.4 epochs are 1,500 steps; by step 3,125 two passed
-        wanted = 0.97 ** (step // 1500) if step >= warm else step / warm * 0.97**2
+        wanted = 0.97 ** (step // 1500) if step >= warm else step / warm
         assert abs(factor - wanted) < 1e-12
+    # tensorflow/tpu warms up to the full rate, which then drops onto the staircase.
+    assert found[warm - 1] > 0.999
+    assert found[warm] == pytest.approx(0.97**2)
 
 
 def test_the_model_gardens_numbers_come_out():

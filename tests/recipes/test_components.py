@@ -249,6 +249,14 @@ def test_parts_that_do_not_go_together_are_told(base: Recipe, parts: str) -> Non
         apply(parse(f"resnetd(parts={parts})")[0], base)
 
 
+def test_the_average_takes_single_batches_unless_the_recipe_has_a_momentum(base: Recipe) -> None:
+    (average,) = parse("ema")
+    assert _applied(average, base).model.bn_momentum == 1.0  # ResNet-RS
+    own = edit(base, {"model.bn_momentum": 0.01})  # EfficientNet
+    assert _applied(average, own).model.bn_momentum == 0.01
+    assert isinstance(apply(average, _applied(average, own)), AlreadyPresent)
+
+
 def test_solarize_wraps_in_the_paper_s_space_unless_it_is_told_not_to(base: Recipe) -> None:
     for spec, wraps in (
         ("ra", True),

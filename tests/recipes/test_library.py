@@ -24,7 +24,7 @@ from recipes import (
     stack,
 )
 from recipes.library import about, full_name, is_file_name, names, profile
-from recipes.tree import declarations
+from recipes.tree import declarations, defaults
 
 every = pytest.mark.parametrize("name", names())
 _PROFILES = sorted(
@@ -57,7 +57,9 @@ RESNET_RS_SHARED = {
     "data.dataset": "imagenet",
     "data.batch_size": 4096,
     "data.interpolation": "bicubic",
-    "data.crop": "random_resized",
+    "data.minival_fraction": 0.0,
+    "data.train_fraction": 1.0,
+    "data.crop": "distorted",
     "data.crop_area": 0.08,
     "data.flip": True,
     "augment.randaug_layers": 2,
@@ -93,6 +95,38 @@ EFFICIENTNET = [
     (0.5, 528, 84.0),
     (0.5, 600, 84.7),
 ]
+# tensorflow/tpu efficientnet {main,utils,efficientnet_builder,preprocessing}.py defaults, typed out
+# from official_configs.json and facts.md section 7; momentum 0.01 is TensorFlow's 0.99.
+EFFICIENTNET_SHARED = {
+    "model.bn_momentum": 0.01,
+    "model.drop_path": 0.2,
+    "model.drop_path_rule": "linear",
+    "data.dataset": "imagenet",
+    "data.batch_size": 2048,
+    "data.interpolation": "bicubic",
+    "data.crop": "distorted",
+    "data.crop_area": 0.08,
+    "data.flip": True,
+    "optim.epochs": 350,
+    "optim.optimizer": "rmsprop_tf",
+    "optim.lr": 0.016,
+    "optim.momentum": 0.9,
+    "optim.second_moment": 0.9,
+    "optim.epsilon": 1e-3,
+    "optim.weight_decay": 1e-5,
+    "optim.decay_scope": "not_norm",
+    "optim.schedule": "exponential",
+    "optim.decay_epochs": 2.4,
+    "optim.decay_factor": 0.97,
+    "optim.warmup_epochs": 5.0,
+    "optim.ema_decay": 0.9999,
+    "optim.ema_warmup": True,
+    "loss.label_smoothing": 0.1,
+    "evaluate.split": "validation",
+    "evaluate.interpolation": "bicubic",
+    "evaluate.crop_fraction": 0.875,
+    "evaluate.weights": "ema",
+}
 # ResNet-RS Figure 5 (read off), and the magnitude of section 7.2.
 EFFICIENTNET_RS = {
     "efficientnet_rs_b4_192": (10, 80.0),
@@ -240,11 +274,36 @@ def test_the_baselines_are_one_recipe(depth: int) -> None:
 def test_efficientnets_differ_by_dropout_and_resolution(number: int) -> None:
     dropout, pixels, top1 = EFFICIENTNET[number]
     recipe = load(f"efficientnet_b{number}")
-    assert (recipe.model.dropout, recipe.data.resolution) == (dropout, pixels)
-    assert (recipe.model.drop_path, recipe.model.drop_path_rule) == (0.2, "linear")
-    assert about(f"efficientnet_b{number}")["expected_top1"]["value"] == top1
+    own = {"model.dropout": dropout, "data.resolution": pixels}
+    own["model.backbone"] = f"efficientnet_b{number}"
+    wanted = EFFICIENTNET_SHARED | own
+    assert leaves(recipe).items() >= wanted.items()
+    others = {path: value for path, value in leaves(recipe).items() if path not in wanted}
+    assert others == {path: defaults()[path] for path in others}  # off, every one
+    said = about(f"efficientnet_b{number}")
+    assert said["expected_top1"]["value"] == top1
+    trained_with = "RandAugment" if number in (5, 7) else "AutoAugment"  # facts.md section 12
+    assert f"published, with {trained_with}" in said["expected"]
     changed = set(diff(load("efficientnet_b0"), recipe))
     assert changed <= {"model.backbone", "model.dropout", "data.resolution"}
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", *EFFICIENTNET_RS])
+def test_efficientnet_averages_statistics_of_its_own_momentum(name: str) -> None:
+    assert load(name).model.bn_momentum == 0.01
+    assert isinstance(apply(parse("ema")[0], load(name)), AlreadyPresent)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "tiny"])
+def test_published_recipes_train_on_all_images_and_say_how_to_hold_some_out(name: str) -> None:
+    data = load(name).data
+    assert (data.minival_fraction, data.train_fraction, data.crop) == (0.0, 1.0, "distorted")
+    assert "--set data.minival_fraction=0.02" in about(name)["source"]
+
+
+@pytest.mark.parametrize("dataset", ["imagenet", "imagefolder"])
+def test_profiles_of_large_images_keep_the_crop_of_torchvision(dataset: str) -> None:
+    assert profile(dataset)["data.crop"] == "random_resized"
 
 
 @pytest.mark.parametrize("name", EFFICIENTNET_RS)
