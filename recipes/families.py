@@ -42,7 +42,7 @@ class Family:
     reference: str  # the recipe of the library that holds what does not scale
     scaled: tuple[str, ...]  # the leaves that rules give
     rules: Callable[[Shape], dict[str, Any]]  # their values, less those that it does not tell
-    notes: Callable[[Shape], list[str]]  # what lies beyond the published range
+    notes: Callable[[Shape], list[str]]  # what lies beyond or between what was published
     unknown: str  # why a rule may have no answer
 
 
@@ -65,6 +65,7 @@ def _resnet_rs_notes(shape: Shape) -> list[str]:
     return [
         *(scaling.RESNET_RS_DEPTHS.note(depth) for depth in depths),
         scaling.RESNET_RS_RESOLUTIONS.note(shape.resolution),
+        scaling.resnet_rs_gap(shape.layers, shape.resolution) if shape.layers else "",
     ]
 
 

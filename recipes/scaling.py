@@ -57,7 +57,16 @@ class Range:
         return f"{self.of} {value} is beyond the published range {self.low}-{self.high}"
 
 
-# Table 7.
+# Table 7: the resolutions of each depth.
+RESNET_RS_ROWS: dict[int, tuple[int, ...]] = {
+    50: (160,),
+    101: (160, 192),
+    152: (192, 224, 256),
+    200: (256,),
+    270: (256,),
+    350: (256, 320),
+    420: (320,),
+}
 RESNET_RS_DEPTHS = Range(low=50, high=420, of="a bottleneck depth of")
 RESNET_RS_RESOLUTIONS = Range(low=160, high=320, of="a resolution of")
 # Figure 5; the text of section 7.2 gives a magnitude above 320 too, where no model is shown.
@@ -71,6 +80,22 @@ def depth(layers: Sequence[int]) -> int:
     the rules below are about.
     """
     return 3 * sum(layers) + 2
+
+
+def resnet_rs_gap(layers: Sequence[int], resolution: int) -> str:
+    """Return what to tell of a depth and a resolution that Table 7 has not together, or nothing.
+
+    Empty for a published row too, and where either is beyond its range: that is told anyway.
+    """
+    deep = depth(layers)
+    name = next((one for one, blocks in BLOCKS.items() if blocks.layers == tuple(layers)), deep)
+    beyond = RESNET_RS_DEPTHS.note(deep) or RESNET_RS_RESOLUTIONS.note(resolution)
+    if beyond or resolution in RESNET_RS_ROWS.get(name, ()):
+        return ""
+    return (
+        f"no published ResNet-RS has {name} layers at {resolution} pixels;"
+        " the nearest regime's values"
+    )
 
 
 def resnet_rs_randaugment(resolution: int) -> float:

@@ -16,8 +16,9 @@ class CosineLR(Component):
     """Let the learning rate fall to 0 along half a cosine instead of in steps.
 
     Sets: optim.schedule.
-    Default: cosine from the first step on, under the base's own linear warm-up; the paper's 5
-        warm-up epochs belong to the base (Model Garden configs: 1,560 of 109,200 steps).
+    Default: the cosine counts from step 0, and the base's own linear warm-up ends on it. The cosine
+        is the paper's; the library's 5 warm-up epochs belong to the base and are Model Garden's
+        (1,560 of 109,200 steps), since the paper's text is silent.
     Cost: none.
     Interactions: short runs gain more, since steps leave less time at a small rate.
     Applies to: every backbone.

@@ -23,7 +23,10 @@ class RandAugment(Component):
         have other operations and scales: 15 there is not 15 here. In the paper's space Solarize's
         threshold wraps at 256 (`wrap`), so that magnitude 10 inverts whole images: TensorFlow's
         cast to uint8 does so, in graph and eager mode of 2.12. Whether the original TF1 run
-        wrapped too is likely and unconfirmed; `wrap=false` lets the threshold stand.
+        wrapped too is likely and unconfirmed; `wrap=false` lets the threshold stand. Color and
+        Sharpness differ from TensorFlow's by a few grey levels at most, since the arithmetic is
+        PIL's: its grey may be one level off and its smoothed image is rounded, not cut, and the
+        factor (2.8 at magnitude 15) stretches that by 1.8.
     Cost: image operations on whole batches; none on the network.
     Interactions: needs enough epochs; with small images the constants in pixels shrink
         (augment.randaug_pixel_scale, set by the data profile).

@@ -23,9 +23,9 @@ class ResNetD(Component):
         Keras and in timm's resnetrs: 3x3 convolutions of 32, 32 and 64 channels in the stem
         (`stem`), one more 3x3 of stride 2 for the max-pool (`pool`), a 2x2 mean before the
         projections of stride 2 (`shortcut`). The paper's text tells another variant: no max-pool,
-        its stride in the first 3x3 of the first stage (`stride` for `pool`). Table 7's FLOPs are
-        those of the code. `parts=stem+stride+shortcut` is the text's; any choice of parts can be
-        named so.
+        its stride in the first 3x3 of the first stage (`stride` for `pool`), and Figure 6 as
+        transcribed in notes lists 64, 64 and 64 channels. Table 7's FLOPs are those of the code.
+        `parts=stem+stride+shortcut` is the text's; any choice of parts can be named so.
     Cost: 19,232 parameters for `stem`, 36,992 for `pool`, none for the others; 2 % more MACs at
         ResNet-200; a slower stem.
     Interactions: architecture; the stride already sits on the 3x3 in the baseline.

@@ -87,7 +87,7 @@ def test_what_a_backbone_cannot_take_or_has_is_left_and_told() -> None:
         Fact(path="model.bn_momentum", status="cannot", reason="no batch norm"),
     )
     base = a_base("resnet50", leaves=rows)
-    found, notes = recipe_of("resnet_rs", base, 224)
+    found, notes = recipe_of("resnet_rs", base, 160)
     assert (found.model.se_ratio, found.model.resnet_d) == (0.0, False)
     assert found.model.bn_momentum is None
     assert notes[1:] == (
@@ -149,6 +149,22 @@ def test_beyond_the_published_range_is_told() -> None:
         "a bottleneck depth of 26 is beyond the published range 50-420",
         "a resolution of 448 is beyond the published range 160-320",
     )
+
+
+@pytest.mark.parametrize(
+    ("deep", "pixels"), [(50, 224), (101, 256), (270, 320), (420, 256), (300, 256), (350, 288)]
+)
+def test_between_the_published_rows_is_told(deep: int, pixels: int) -> None:
+    base = edit(load("resnet200"), {"model.layers": BLOCKS[deep].layers})
+    _, notes = recipe_of("resnet_rs", base, pixels)
+    assert notes[1:] == (
+        f"no published ResNet-RS has {deep} layers at {pixels} pixels; the nearest regime's values",
+    )
+
+
+def test_a_depth_of_no_name_is_told_by_its_layers() -> None:
+    _, notes = recipe_of("resnet_rs", edit(load("resnet50"), {"model.layers": (3, 4, 8, 3)}), 160)
+    assert "no published ResNet-RS has 56 layers at 160 pixels" in notes[1]
 
 
 def test_an_unknown_family_is_answered_with_the_choices_and_the_nearest() -> None:

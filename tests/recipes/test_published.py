@@ -94,6 +94,16 @@ FIGURE_3 = {
 }
 
 
+# printed speed-up on V100 and TPUv3, and the EfficientNet that it is over
+SPEED_UPS = {
+    ("ResNet-RS-101", 160): (2.1, 1.8, "EfficientNet-B2"),
+    ("ResNet-RS-152", 224): (2.7, 2.2, "EfficientNet-B4"),
+    ("ResNet-RS-152", 256): (2.3, 1.7, "EfficientNet-B4"),
+    ("ResNet-RS-270", 256): (2.2, 1.9, "EfficientNet-B5"),
+    ("ResNet-RS-350", 256): (3.3, 2.7, "EfficientNet-B6"),
+}
+
+
 def ladder(name: str) -> Ladder:
     found = ALL[name]
     assert isinstance(found, Ladder)
@@ -146,15 +156,15 @@ def test_the_tables_are_the_printed_ones() -> None:
     assert values("resnet-rs-table-2") == TABLE_2
     assert values("resnet-rs-table-3") == TABLE_3
     assert values("resnet-rs-table-4") == TABLE_4
-    family = {(row[0], row[1]): (*row[2:4], *row[5:]) for row in values("resnet-rs-table-7")}
+    family = {(row[0], row[1]): (*row[2:4], *row[5:10]) for row in values("resnet-rs-table-7")}
     assert family == RESNET_RS | EFFICIENTNET
     figure = {(row[0], row[1]): row[2:] for row in values("resnet-rs-figure-3")}
     assert figure == FIGURE_3
     assert values("resnet-rs-figure-3-seconds")[-1] == (320, 0.157, 0.286, 0.385, None, 0.25, 0.365)
     assert values("resnet-strikes-back") == [
-        ("A1", 600, 80.4),
-        ("A2", 300, 79.8),
-        ("A3", 100, 78.1),
+        ("A1", 600, 224, 80.4),
+        ("A2", 300, 224, 79.8),
+        ("A3", 100, 160, 78.1),
     ]
     setup = {row[0]: row[1:] for row in values("resnet-rs-table-10")}
     assert setup["epochs"] == (90, 350, 350)
@@ -266,11 +276,13 @@ def test_the_status_of_the_tables_is_that_of_the_facts() -> None:
     assert statuses("resnet-rs-table-10", "ResNet-RS") == {Status.SECONDARY}
     assert statuses("resnet-rs-figure-3", "depth 400") == {Status.DIGITISED}
     assert statuses("resnet-rs-figure-3", "epochs") == {Status.CONFIRMED}
-    assert [cell.status for cell in column("resnet-strikes-back", "top1") if cell] == [
-        Status.CONFIRMED,
-        Status.SECONDARY,
-        Status.UNCONFIRMED,
-    ]
+    assert statuses("resnet-rs-table-7", "V100 speed-up") == {Status.CONFIRMED}
+    for head in ("resolution", "top1"):
+        assert [cell.status for cell in column("resnet-strikes-back", head) if cell] == [
+            Status.CONFIRMED,
+            Status.SECONDARY,
+            Status.UNCONFIRMED,
+        ]
 
 
 def test_table_2_holds_its_own_differences() -> None:
@@ -298,6 +310,20 @@ def test_one_ratio_of_table_3_is_a_misprint_and_the_file_says_so() -> None:
                 wrong.append((theirs[0], place))
     assert wrong == [("EfficientNet-B7", 9)]
     assert any("29.9 / 10.2" in note.value for note in table("resnet-rs-table-3").notes)
+
+
+def test_the_speed_ups_of_table_7_are_the_printed_ones_and_those_of_its_latencies() -> None:
+    rows = values("resnet-rs-table-7")
+    found = {(row[0], row[1]): row[10:] for row in rows if row[10:] != (None, None)}
+    assert found == {key: told[:2] for key, told in SPEED_UPS.items()}
+    ours = {(row[0], row[1]): row[5:7] for row in rows}
+    theirs = {row[0]: row[5:7] for row in rows}
+    for key, (*printed, over) in SPEED_UPS.items():
+        pairs = zip(theirs[over], ours[key], strict=True)
+        for (slow, fast), number in zip(pairs, printed, strict=True):
+            assert round(slow / fast + 1e-9, 1) == number  # 210 / 120 = 1.75 prints 1.8
+    said = " ".join(note.value for note in table("resnet-rs-table-7").notes)
+    assert all(word in said for word in ("float32 on V100", "bfloat16 on TPUv3", "halved"))
 
 
 def test_the_speed_ups_of_table_4_are_those_of_its_latencies() -> None:
