@@ -276,7 +276,7 @@ def test_the_status_of_the_tables_is_that_of_the_facts() -> None:
     assert statuses("resnet-rs-table-10", "ResNet-RS") == {Status.SECONDARY}
     assert statuses("resnet-rs-figure-3", "depth 400") == {Status.DIGITISED}
     assert statuses("resnet-rs-figure-3", "epochs") == {Status.CONFIRMED}
-    assert statuses("resnet-rs-table-7", "V100 speed-up") == {Status.CONFIRMED}
+    assert statuses("resnet-rs-table-7", "V100x") == {Status.CONFIRMED}
     for head in ("resolution", "top1"):
         assert [cell.status for cell in column("resnet-strikes-back", head) if cell] == [
             Status.CONFIRMED,
