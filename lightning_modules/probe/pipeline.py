@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning_modules.augment import RANDOM_BOXES
 from lightning_modules.image_data import ImageData
 
 
@@ -11,7 +12,7 @@ def transforms(data: ImageData) -> list[Any]:
     """Return what is done to a training image, in order."""
     leaves = data.recipe.data
     crop: dict[str, Any] = {"crop": leaves.crop, "to": leaves.resolution}
-    if leaves.crop == "random_resized":
+    if leaves.crop in RANDOM_BOXES:
         crop["area"] = leaves.crop_area
     if leaves.crop == "shift":
         crop["padding"] = leaves.crop_padding
