@@ -21,12 +21,10 @@ def outcomes_of(plan: Plan, ledger: Ledger) -> list[Outcome]:
 
 def certificates_of(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     """Return the certificates of a study, or, where it trained nothing itself, of its runs."""
-    found = ledger.certificates(ledger.study_folder(plan.study) / "certificates.json")
-    if found:
-        return found
     first = [run for run in plan.runs if run.seed == plan.seeds[0]]
     paths = [ledger.run_folder(run.id) / "certificate.json" for run in first]
-    return [one for path in paths for one in ledger.certificates(path)]
+    own = ledger.certificates(ledger.study_folder(plan.study) / "certificates.json")
+    return own or [one for path in paths for one in ledger.certificates(path)]
 
 
 class Study:

@@ -18,11 +18,13 @@ from lightning_modules.data import DataFacts
 from lightning_modules.files import write_json
 from recipes import Facts, Recipe, RecipeError, diff, edit, load
 from recipes.families import recipe_of
+from recipes.identity import active
 from recipes.leaf import nearest
 from recipes.library import full_name, is_file_name, names, profile
 from recipes.recipe import Model
 from recipes.scaling import BLOCKS
 from recipes.text import plain_value, read_settings
+from recipes.tree import value_at
 from recipes.validate import show
 from recipes.yaml import plain_facts, read_facts
 
@@ -173,6 +175,23 @@ def with_recipe_of(
     if scale == 1.0 and dataset in (None, base.data.dataset):
         resolution = changes.get("data.resolution", resolution)
     return recipe_of(family, base, resolution, chosen=changes)
+
+
+def check_possible(recipe: Recipe) -> None:
+    """Refuse a base that asks of its backbone what that cannot take, before anything is started.
+
+    Raises:
+        RecipeError: every such leaf, with the reason.
+    """
+    facts, meant = recipe.model.facts, active(recipe)
+    wrong = [
+        f"{fact.path} = {show(value_at(recipe, fact.path))}: {recipe.model.backbone} cannot take"
+        f" it: {fact.reason}"
+        for fact in (facts.leaves if facts is not None else ())
+        if fact.status == "cannot" and fact.path in meant
+    ]
+    if wrong:
+        raise RecipeError(wrong)
 
 
 def fit_to_hardware(recipe: Recipe, settings: Sequence[str], device: str) -> tuple[Recipe, str]:

@@ -175,12 +175,12 @@ def _undeclared(
         for path in sorted(edits.keys() & declared.keys()):
             if named is not None and not path.startswith("custom.") and path not in named:
                 yield (
-                    f"{component} sets {path}, which its card does not name: it says that it sets"
-                    f" {', '.join(sorted(named))}"
+                    f"sets {path}, which the card of {component} does not name: it says that it"
+                    f" sets {', '.join(sorted(named))}"
                 )
     for path, (old, new) in declared.items():
         if path not in written:
-            yield f"{path} went from {show(old)} to {show(new)}, which no component of it sets"
+            yield f"{path} went from {_shown(old)} to {_shown(new)}, which no component of it sets"
     if not declared:
         yield "no leaf differs: the arm is its parent"
 
@@ -202,11 +202,18 @@ def _silent(
         missing = [group for group in one.must if not group & changed.keys()]
         if missing:
             old, new = declared[path]
-            words = ", ".join(" or ".join(aspects(group)) for group in missing)
-            yield (
-                f"{path} went from {show(old)} to {show(new)}, and what it must change did not:"
-                f" {words}"
-            )
+            words = "; ".join(_none_of(aspects(group)) for group in missing)
+            yield f"{path} went from {_shown(old)} to {_shown(new)}, and {words}"
+
+
+def _none_of(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"{names[0]} did not change as it must"
+    return f"none of {', '.join(names)} changed, one of which must"
+
+
+def _shown(value: Any) -> str:
+    return show(value) or "none"
 
 
 def _collateral(signatures: Mapping[str, Signature], changed: Mapping[str, str]) -> Iterator[str]:

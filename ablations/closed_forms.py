@@ -30,6 +30,7 @@ def contradictions(recipe: Recipe, seen: Observation) -> list[str]:
     """Return where the built objects are not what the recipe's leaves say, one line each."""
     hooks = {hook.hook for hook in recipe.custom}
     found = [*_epochs(recipe, seen), *_first_loss(seen), *_average(recipe, seen)]
+    found += _gradients(seen)
     if "optimizer" not in hooks:
         found += [*_learning_rate(recipe, seen), *_groups(recipe, seen)]
         found += _clipping(recipe, seen)
@@ -258,6 +259,11 @@ def _average(recipe: Recipe, seen: Observation) -> Iterator[str]:
             )
             return
     yield from _follows(recipe, seen, "optim.ema_decay", lambda value: value)
+
+
+def _gradients(seen: Observation) -> Iterator[str]:
+    if not any(norm is None or norm > 0 for norm in seen["gradients"].values()):
+        yield "no parameter gets a gradient from the loss"
 
 
 def _first_loss(seen: Observation) -> Iterator[str]:

@@ -128,6 +128,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Print a resolved recipe as YAML."""
     from ablations.bases import (
         apply_settings,
+        check_possible,
         fit_to_data,
         resolve,
         with_facts,
@@ -152,6 +153,7 @@ def show(arguments: argparse.Namespace) -> int:
     recipe, note = apply_settings(recipe, arguments.settings)
     _say(note)
     recipe = with_facts(recipe, memory)
+    check_possible(recipe)
     if arguments.add:
         recipe = stack(recipe, parse(arguments.add))
     show_result(dumps(recipe).rstrip())

@@ -167,19 +167,21 @@ class Ledger:
     def certificates(self, path: Path) -> list[dict[str, Any]]:
         """Return the certificates in a file of a study or a run; empty where there is none.
 
-        Raises:
-            RequestError: the file is damaged or of another version.
+        A damaged file costs no result: it is told in place of its certificates, as `damaged`.
         """
-        found = self._read_file(path).get("certificates", [])
+        try:
+            found = self._read_file(path).get("certificates", [])
+        except RequestError:
+            found = None
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise RequestError(f"{path} is damaged: remove it")
+            return [{"damaged": str(path)}]
         return found
 
     def keep_certificates(self, study: str, certificates: Sequence[Mapping[str, Any]]) -> None:
         """Write certificates beside the plan of a study; those of a later revision stay."""
         path = self.study_folder(study) / "certificates.json"
-        found = {(one["arm"], one["parent"]): one for one in self.certificates(path)}
-        found |= {(one["arm"], one["parent"]): one for one in certificates}
+        known = [*self.certificates(path), *certificates]
+        found = {(one["arm"], one["parent"]): one for one in known if "damaged" not in one}
         write_json(path, {"schema_version": SCHEMA, "certificates": list(found.values())})
 
     def result(self, run: str) -> dict[str, Any]:

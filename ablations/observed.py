@@ -122,7 +122,7 @@ def _curve(path: str) -> Callable[[Observation, Observation], str]:
             + [_level(row[path]) for row in seen["live"]]
             for seen in (parent, arm)
         )
-        if old == new:
+        if old == new or None in old or None in new:  # None: there is nothing that it could move
             return ""
         place = next(
             index

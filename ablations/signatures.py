@@ -60,8 +60,9 @@ _CROP = _must("augmentation", "inputs")
 
 # Every leaf that a component of some kind may write.
 SIGNATURES: dict[str, Signature] = {
-    "model.layers": _must("modules", "parameters"),
-    "model.width": _must("parameters", may=("modules",)),
+    # Other widths are other fans, by which classifiers' biases are drawn.
+    "model.layers": _must("modules", "parameters", may=("first weights",)),
+    "model.width": _must("parameters", may=("modules", "first weights")),
     "model.se_ratio": _must("modules", "parameters", "evaluation forward", "training forward"),
     "model.resnet_d": _must(
         "modules", "evaluation forward", "training forward", may=("parameters",)
@@ -104,15 +105,17 @@ SIGNATURES: dict[str, Signature] = {
 }
 
 _NETWORK = ("modules", "parameters", "first weights", "training forward", "evaluation forward")
-_FROZEN = ("gradients", "optimizer")
+_HEARD = ("first weights", "training forward", "evaluation forward", "gradients", "statistics")
 _HOOKS: dict[str, Signature] = {
-    # A hook may wrap the network, which renames every module, hold a part of its own, or freeze.
+    # A hook may wrap the network, which renames every module, hold a part of its own, or freeze;
+    # a module that nobody calls is no treatment.
     "model": _must(
-        (*_NETWORK, *_FROZEN),
-        may=(*_NETWORK, *_FROZEN, "dropout", "stochastic depth", "statistics", "weight decay"),
+        _HEARD,
+        may=(*_NETWORK, "dropout", "stochastic depth", "optimizer", "weight decay"),
     ),
     "batch": _must(("inputs", "targets"), may=("augmentation", "inputs", "targets")),
-    "loss": _must("loss", may=("label smoothing",)),
+    # Another value of the same gradients trains the same network.
+    "loss": _must("gradients", may=("loss", "label smoothing")),
     "optimizer": _must(
         ("optimizer", "learning rate", "weight decay", "momentum", "trained weights"),
         may=("optimizer", "learning rate", "weight decay", "momentum", "gradient clipping"),
@@ -131,7 +134,7 @@ def signature(path: str, arm: Recipe, parent: Recipe) -> Signature:
         hook: Hook = hooks[path]
         return _HOOKS[hook.hook]
     if path == "loss.label_smoothing" and any(hook.hook == "loss" for hook in arm.custom):
-        return _must("loss")  # a loss of a user's own is given smoothed targets
+        return _must("gradients", may=("loss",))  # a user's loss is given smoothed targets
     if path == "augment.randaug_magnitude":  # what moves later only is not seen in the first steps
         now, before = (at(one.augment.randaug_magnitude, 0.0) for one in (arm, parent))
         on = arm.augment.randaug_layers and parent.augment.randaug_layers

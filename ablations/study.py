@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ablations.bases import (
     apply_settings,
+    check_possible,
     fit_to_data,
     fit_to_hardware,
     resolve,
@@ -89,6 +90,7 @@ def plan_study(
     base, profiled = fit_to_data(base, facts)
     base, rescaled = apply_settings(base, request.settings)
     base = with_facts(base, ledger.cache)
+    check_possible(base)
     if base.data.dataset != spec.name:
         raise RequestError(f"data.dataset = {base.data.dataset!r}: choose the data with --data")
     base, hardware = fit_to_hardware(base, request.settings, device)

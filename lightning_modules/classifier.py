@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_modules.averaging import Averaged, batch_norm_momenta
 from lightning_modules.backbones import build
-from lightning_modules.custom import hooks_of
+from lightning_modules.custom import hooks_of, made_by
 from lightning_modules.image_data import Batch
 from lightning_modules.knobs import Knobs
 from lightning_modules.optim import make_optimizer
@@ -55,7 +55,7 @@ class Classifier(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "custom"))
             for hook in hooks_of(recipe, "model"):
-                network = hook(network)
+                network = made_by(hook, network, torch.nn.Module)
         self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)
         self._raw_momenta = {
             f"{name}.{statistic}" if name else statistic: own[part]
@@ -198,7 +198,7 @@ class Classifier(pl.LightningModule):
         """Return the optimiser and the learning rate of every step."""
         optimizer = make_optimizer(self.network, self.recipe)
         for hook in hooks_of(self.recipe, "optimizer"):
-            optimizer = hook(optimizer)
+            optimizer = made_by(hook, optimizer, torch.optim.Optimizer)
         if math.isinf(self.trainer.estimated_stepping_batches):
             raise RecipeError(
                 "a recipe has an end: give the Trainer max_epochs or max_steps, as"

@@ -28,3 +28,19 @@ def hooks_of(recipe: Recipe, place: str) -> list[Callable[..., Any]]:
             )
         found.append(partial(function, **dict(hook.arguments)))
     return found
+
+
+def made_by(hook: Callable[..., Any], given: Any, kind: type) -> Any:
+    """Return what a hook makes of a network or an optimiser.
+
+    Raises:
+        RecipeError: it returns something else.
+    """
+    found = hook(given)
+    if not isinstance(found, kind):
+        name = getattr(getattr(hook, "func", hook), "__name__", "a hook")
+        raise RecipeError(
+            f"the hook {name}() returned {type(found).__name__}, not {kind.__name__}: has it a"
+            " `return`?"
+        )
+    return found

@@ -18,8 +18,17 @@ from recipes.facts import Facts
 from recipes.identity import fingerprint
 from recipes.kind import Kind
 from recipes.recipe import Recipe
-from recipes.tree import declarations, edit, is_path, leaves, may_write, unknown_leaf, writes
-from recipes.validate import show
+from recipes.tree import (
+    declarations,
+    edit,
+    is_path,
+    leaves,
+    may_write,
+    unknown_leaf,
+    value_at,
+    writes,
+)
+from recipes.validate import is_on, show
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,16 @@ def apply(component: Component, recipe: Recipe) -> Outcome:
     now, then = leaves(recipe), leaves(edited)
     changed = {path: then[path] for path in wanted if now.get(path) != then[path]}
     if fingerprint(edited) == fingerprint(recipe):
-        values = ", ".join(f"{path} = {show(then[path])}" for path in wanted)
+        asleep = [path for path in wanted if path in declarations() and not is_on(edited, path)]
+        for path in asleep:
+            switch = declarations()[path].switch
+            assert switch is not None
+            if switch.path not in wanted and path in changed:
+                state = show(value_at(edited, switch.path)) or "none"
+                return NotApplicable(reason=f"{path} means nothing while {switch.path} = {state}")
+        values = ", ".join(
+            f"{path} = {show(then[path]) or 'none'}" for path in wanted if path not in asleep
+        )
         return AlreadyPresent(reason=f"the recipe has {values}")
     if recipe.model.facts is not None:
         facts = [recipe.model.facts.of(path, value) for path, value in changed.items()]

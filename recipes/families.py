@@ -28,11 +28,13 @@ class Shape:
     backbone: str
     layers: tuple[int, ...]  # blocks per stage; empty where nobody knows
     resolution: int  # pixels per side, on the scale of the paper's images
+    pixels: int  # of the base itself
 
     def __str__(self) -> str:
         """Return it in words."""
         blocks = f"{sum(self.layers)} blocks, " if self.layers else ""
-        return f"{self.backbone}, {blocks}{self.resolution} pixels"
+        scaled = "" if self.pixels == self.resolution else f" of the paper's for {self.pixels}"
+        return f"{self.backbone}, {blocks}{self.resolution} pixels{scaled}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,10 @@ def recipe_of(
     known = check_family(family)
     facts = base.model.facts
     layers = base.model.layers or (facts.layers if facts is not None else ())
-    shape = Shape(backbone=base.model.backbone, layers=layers, resolution=resolution)
+    scaled_from = base.data.resolution if base.augment.randaug_pixel_scale != 1.0 else resolution
+    shape = Shape(
+        backbone=base.model.backbone, layers=layers, resolution=resolution, pixels=scaled_from
+    )
     ruled = known.rules(shape)
     fixed = {path: value for path, value in _fixed(known, base).items() if path not in known.scaled}
     given, notes = _possible(base, fixed | ruled)
@@ -154,7 +159,8 @@ def recipe_of(
             f" since {known.unknown}: choose with {settings}"
         )
     given |= _drop_path_rule(base, given, free="model.drop_path" in chosen)
-    said = ", ".join(f"{path} = {show(given[path])}" for path in known.scaled if path in given)
+    ruling = [path for path in known.scaled if path in given and path not in chosen]
+    said = ", ".join(f"{path} = {show(given[path])}" for path in ruling) or "no rule is needed"
     beyond = [note for note in known.notes(shape) if note]
     return edit(base, given), (f"recipe of {family} for {shape}: {said}", *notes, *beyond)
 

@@ -209,7 +209,7 @@ def _contradictions(recipe: Recipe) -> list[str]:
         ("augment.randaug_space", "resnet_rs, timm or torchvision"),
         ("optim.milestones", "the places of its steps, as [0.33, 0.67]"),
         ("optim.decay_epochs", "the epochs between its steps, as 2.4"),
-        ("optim.second_moment", "the decay of the squared gradients, as 0.9"),
+        ("optim.second_moment", "the decay of the squared gradients, as 0.999; 0.9 for rmsprop_tf"),
         ("optim.epsilon", "a small number, as 1e-8"),
     )
     for path, example in needed:

@@ -48,6 +48,9 @@ def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str
     """Return one note: what each arm was proven to change before it was trained."""
     if plan.published is not None:
         return []
+    damaged = [str(one["damaged"]) for one in certificates if "damaged" in one]
+    if damaged:
+        return [_one_line(f"certificates are damaged and cannot be shown: {', '.join(damaged)}")]
     wanted = [(parent.name, arm.name) for parent, arm in pairs(plan.layout)]
     known = {(one.get("parent"), one.get("arm")): one for one in certificates if one.get("treated")}
     treated = [known[pair] for pair in wanted if pair in known]

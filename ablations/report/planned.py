@@ -60,7 +60,7 @@ def planned_document(
         "missing": len(missing),
         "slots": slots,
         "seconds": seconds / max(min(slots, len(missing)), 1) if expected else None,
-        "certificates": [dict(one) for one in certificates],
+        "certificates": [dict(one) for one in certificates if "damaged" not in one],
         "notes": list(plan.notes),
     }
 

@@ -141,13 +141,14 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 def optimizer_words(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str, Any]:
     """Return an optimiser's class, constants and members by group; moving values are left out."""
-    moving = ("params", "lr", "initial_lr", "weight_decay", "momentum", "betas")
+    # Of the optimiser's own: what nobody reads changes nothing.
+    known = {*optimizer.defaults, "decays"} - {"lr", "weight_decay", "momentum", "betas"}
     groups = []
     for group in optimizer.param_groups:
         constants = {
             key: value
             for key, value in group.items()
-            if key not in moving and isinstance(value, int | float | str | bool | None)
+            if key in known and isinstance(value, int | float | str | bool | None)
         }
         if "betas" in group:
             constants["second_beta"] = group["betas"][1]

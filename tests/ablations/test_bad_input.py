@@ -74,6 +74,10 @@ BAD = [
     (f"{TINY} --device cuda:", "--device 'cuda:'"),
     (f"{TINY} --home ''", "--home '': give a folder"),
     (f"{TINY} --set model.layers=1,1", "layers = .1, 1. needs 4 numbers, one per stage"),
+    (
+        "--base test_convnext --add ls --set model.se_ratio=0.25",
+        "model.se_ratio = 0.25: test_convnext cannot take it: timm's ConvNeXt takes no squeeze",
+    ),
     (f"{TINY} --set optim.epochs=99999999999", "must be at least 1 and at most 100000"),
     ("show tiny --format json", "'--format' is not known here; see"),
     (f"{TINY} --set data.batch_size=5000", "do not fill one batch of 5000"),

@@ -1,7 +1,9 @@
 import dataclasses
 import functools
+import importlib
 import json
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,7 @@ from ablations.signatures import SIGNATURES, allowed, signature
 from lightning_modules import Execution
 from lightning_modules.data import data_facts, parse_data
 from lightning_modules.probe import observe
-from recipes import Component, Kind, Recipe, edit, load, parse
+from recipes import Component, Kind, Recipe, RecipeError, edit, hook, load, parse
 from recipes.components import TABLE, CosineLR
 from recipes.tree import declarations
 from tests.ablations.mutants import ELSEWHERE, MUTANTS
@@ -202,6 +204,87 @@ def test_unusual_bases_pass(settings, spec, execution):
     check(certificates(lay_out("ladder", edit(load("tiny"), settings), parse(spec)), execution))
 
 
+HOOKS = """
+import torch
+from torch.nn.functional import cross_entropy
+
+def focal(logits, targets):
+    if targets.ndim > 1:
+        return -(targets * logits.log_softmax(1)).sum(1).pow(2).mean()
+    return cross_entropy(logits, targets, reduction="none").pow(2).mean()
+
+def constant(logits, targets):
+    return cross_entropy(logits, targets) + 1.0
+
+def detached(logits, targets):
+    return cross_entropy(logits, targets).detach() + 0.0 * logits.sum()
+
+def unused(network):
+    network.unused = torch.nn.Linear(3, 3)
+    return network
+
+def frozen(network):
+    network.layer1.requires_grad_(False)
+    return network
+
+def slow_statistics(network):
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 0.5
+    return network
+
+def tagged(optimizer):
+    optimizer.param_groups[0]["tag"] = 1
+    return optimizer
+
+def forgetful(optimizer):
+    optimizer.param_groups[0]["lr"] = 0.1
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "treated"),
+    [
+        ("loss", "focal", True),
+        ("loss", "constant", False),
+        ("loss", "detached", False),
+        ("model", "unused", False),
+        ("model", "frozen", True),
+        ("model", "slow_statistics", True),
+        ("optimizer", "tagged", False),
+    ],
+)
+def test_a_hook_is_treated_by_what_it_changes_in_training(
+    place, name, treated, execution, tmp_path, monkeypatch
+):
+    (tmp_path / "hooked.py").write_text(HOOKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hooked", raising=False)
+    function = getattr(importlib.import_module("hooked"), name)
+    layout = setting({f"custom.{name}": hook(place, function)}, load("tiny"))
+    assert seen_and_judged(layout, execution).treated is treated
+    if name == "focal":  # label smoothing on a loss of a user's own
+        base = layout.arms[1].recipe
+        check(certificates(alone("ls,se", base), execution))
+    monkeypatch.delitem(sys.modules, "hooked")
+
+
+def test_a_hook_that_returns_nothing_is_told(execution, tmp_path, monkeypatch):
+    (tmp_path / "hooked.py").write_text(HOOKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "hooked", raising=False)
+    function = importlib.import_module("hooked").forgetful
+    recipe = edit(load("tiny"), {"custom.forgetful": hook("optimizer", function)})
+    with pytest.raises(RecipeError, match=r"forgetful\(\) returned NoneType, not Optimizer"):
+        observe(recipe, execution)
+    monkeypatch.delitem(sys.modules, "hooked")
+
+
+@pytest.mark.parametrize("leaves", [{"model.width": 0.5}, {"model.layers": (1, 2, 1, 1)}])
+def test_other_widths_and_depths_pass(leaves, execution):
+    assert seen_and_judged(setting(leaves, load("tiny")), execution).treated
+
+
 def test_a_streamed_crop_changes_the_inputs_only(execution):
     base = {"data.stored_size": 0, "data.crop": "random_resized", "data.crop_area": 0.5}
     layout = setting({"data.crop_area": 0.1}, edit(load("tiny"), base))
@@ -253,7 +336,7 @@ def test_a_component_may_set_only_what_its_card_names(base_seen, execution):
     layout = lay_out("one-at-a-time", load("tiny"), [CosineAndRate()])
     arm = layout.arms[1]
     found = certify(layout, {"base": base_seen, arm.name: observe(arm.recipe, execution)})
-    assert "sets optim.lr, which its card does not name" in found[1].wrong[0]
+    assert re.match("sets optim.lr, which the card of .* does not name", found[1].wrong[0])
 
 
 def test_a_change_beside_the_declared_one_is_named(base_seen, execution):

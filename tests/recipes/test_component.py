@@ -110,6 +110,19 @@ def test_a_change_without_effect_is_never_called_applied(
     assert isinstance(apply(component, base), AlreadyPresent)
 
 
+def test_a_leaf_that_means_nothing_here_is_told_with_its_switch(base: Recipe) -> None:
+    @dataclass(frozen=True)
+    class Floor(Component):
+        key, kind = "floor", Kind.TRAINING
+
+        def edits(self, recipe: Recipe) -> dict[str, float]:
+            return {"optim.epsilon": 0.5}
+
+    found = apply(Floor(), base)
+    assert isinstance(found, NotApplicable)
+    assert found.reason == "optim.epsilon means nothing while optim.optimizer = sgd"
+
+
 def test_another_strength_of_the_same_component_is_applied(base: Recipe) -> None:
     smoothed = edit(base, {"loss.label_smoothing": 0.1})
     assert isinstance(apply(LabelSmoothing(epsilon=0.2), smoothed), Applied)
