@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 
 from lightning_modules import training
 from lightning_modules.classifier import Classifier
+from lightning_modules.custom import hooks_of
 from lightning_modules.knobs import turn
 from lightning_modules.probe.behaviour import smoothing
 from lightning_modules.probe.data import STEPS, ProbeData
@@ -143,7 +144,7 @@ def first_steps(module: Classifier, data: ProbeData, images: Tensor) -> dict[str
         trainer.fit(module, data)
     total = max(watch.found["steps"]["total"], 1)
     hooked = any(hook.hook == "batch" for hook in module.recipe.custom)
-    expected = [digest([data.expected(one, at / total)]) for at, one in enumerate(data.given)]
+    expected = [digest([data.expected(one, k / total)]) for k, one in enumerate(data.given)]
     return {
         **watch.found,
         "live": watch.live,
@@ -161,7 +162,8 @@ def _loss_by_hand(module: Classifier, batch: Any) -> float:
     before = [buffer.clone() for buffer in module.network.buffers()]
     torch.manual_seed(stream_seed(module.seed, "forward", 0))
     with torch.no_grad():
-        module.network.train()
+        if not hooks_of(module.recipe, "model"):  # which may have frozen parts in eval mode
+            module.network.train()
         found = float(module.loss(module(batch.images), batch.targets))
         for buffer, value in zip(module.network.buffers(), before, strict=True):
             buffer.copy_(value)
