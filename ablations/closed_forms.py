@@ -225,7 +225,7 @@ def _inputs(recipe: Recipe, seen: Observation) -> Iterator[str]:
             " more, give other pixels"
         )
     if seen["hears_magnitude"] is False:
-        yield "augment.randaug_magnitude: half of it gives the same pixels"
+        yield "augment.randaug_magnitude: a magnitude of 1 gives the same pixels"
     layers = recipe.augment.randaug_layers
     found = [
         one["layers"] for one in seen["transforms"] if isinstance(one, dict) and "space" in one

@@ -124,11 +124,12 @@ def _curve(path: str) -> Callable[[Observation, Observation], str]:
         )
         if old == new or None in old or None in new:  # None: there is nothing that it could move
             return ""
-        place = next(
-            index
-            for index, (before, after) in enumerate(zip(old, new, strict=True))
-            if before != after
-        )
+        # The last that differs over training: what moves from 0 on is told where it has moved.
+        places = [
+            k for k, (before, after) in enumerate(zip(old, new, strict=True)) if before != after
+        ]
+        over = [k for k in places if k < len(parent["progress"])]
+        place = (over or places)[-1]
         return f"{_few(old[place])} -> {_few(new[place])}"
 
     return compare
@@ -166,7 +167,8 @@ def _average(parent: Observation, arm: Observation) -> str:
     pairs = list(zip(old, new, strict=False))
     # None: nothing had moved that the average could have followed.
     if len(old) != len(new) or any(a != b for a, b in pairs if a is not None and b is not None):
-        return f"decays of the first steps {_few(old)} -> {_few(new)}"
+        told = (_few(["not seen" if one is None else one for one in some]) for some in (old, new))
+        return f"decays of the first steps {' -> '.join(told)}"
     return _curve("optim.ema_decay")(parent, arm)
 
 

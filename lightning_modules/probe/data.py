@@ -73,7 +73,7 @@ class ProbeData(ImageData):
         return normalized(images)
 
     def hears_magnitude(self) -> bool | None:
-        """Return whether RandAugment gives other pixels at half its magnitude; None: it is small.
+        """Return whether RandAugment gives other pixels at magnitude 1; None: its own is below 2.
 
         Asked of the pipeline's own object, on the first batches.
         """
@@ -84,7 +84,7 @@ class ProbeData(ImageData):
         batches = [self.cropped(batch.images, 0, batch.start) for batch in self.given]
         starts = [batch.start for batch in self.given]
         loud = [own(one, 0, 0, start) for one, start in zip(batches, starts, strict=True)]
-        own.magnitude = full / 2
+        own.magnitude = 1.0
         low = [own(one, 0, 0, start) for one, start in zip(batches, starts, strict=True)]
         own.magnitude = full
         return any(not a.equal(b) for a, b in zip(loud, low, strict=True))

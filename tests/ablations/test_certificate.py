@@ -106,6 +106,7 @@ def test_a_moving_component_passes_while_it_moves(key, base_seen, execution):
         "resnetd(parts=shortcut)",
         "ra(wrap=false)",
         "ra(space=timm)",
+        "ra(space=timm, magnitude=30)",
         "ra(space=torchvision, magnitude=9)",
         "sd(rule=linear)",
         "ema(warmup=false)",
