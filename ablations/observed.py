@@ -26,6 +26,12 @@ def changes(parent: Observation, arm: Observation) -> dict[str, str]:
     return {name: words for name, words in found.items() if words}
 
 
+def aspects(names: Iterable[str]) -> list[str]:
+    """Return names of aspects in the order of ASPECTS."""
+    wanted = set(names)
+    return [name for name in ASPECTS if name in wanted]
+
+
 def _modules(parent: Observation, arm: Observation) -> str:
     old, new = parent["modules"], arm["modules"]
     added, gone = _topmost(new, old), _topmost(old, new)
@@ -309,9 +315,3 @@ def _alike(old: float | None, new: float | None) -> bool:
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def aspects(names: Iterable[str]) -> list[str]:
-    """Return names of aspects in the order of ASPECTS."""
-    wanted = set(names)
-    return [name for name in ASPECTS if name in wanted]

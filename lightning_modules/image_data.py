@@ -2,7 +2,8 @@
 
 Images are decoded once per cache (or streamed, where `data.stored_size` is 0), gathered by batch as
 uint8, and cropped, augmented and normalised as whole batches on the device. Every random number
-is a function of (seed, stream, epoch, position in the epoch).
+is a function of (seed, stream, epoch, position in the epoch). The file is long because the whole
+way of a batch, from its order to the network, can be read in one place.
 """
 
 from __future__ import annotations

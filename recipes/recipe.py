@@ -3,6 +3,8 @@
 Every field is either required or inert: its default always means "off" (or "the backbone's own"),
 for ever. Good values live in `recipes.library` and in components. So a fingerprint may skip
 defaults, and a new field never renames old runs.
+
+The file is long because every leaf is declared here, once.
 """
 
 from __future__ import annotations

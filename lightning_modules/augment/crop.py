@@ -93,19 +93,8 @@ def distorted_boxes(
     whole image, the evaluation crop is taken. Double precision here, single in TensorFlow: ties
     of rounding may fall otherwise.
 
-    Args:
-        uniforms: (N, box_width(attempts)) in [0, 1): ratios, then heights, then top and left.
-        heights: (N,) or one number, pixels.
-        widths: (N,) or one number, pixels.
-        area: smallest and largest fraction of the image's area.
-        ratio: smallest and largest width / height.
-        attempts: draws before the fallback.
-
-    Returns:
-        (N, 4) boxes of whole pixels.
-
-    Raises:
-        ValueError: a wrong number of uniforms, or limits that are not 0 < low <= high.
+    Args, Returns and Raises are those of `random_resized_boxes`, but `uniforms` holds ratios, then
+    heights, then top and left.
     """
     height, width = _checked(uniforms, heights, widths, area, ratio, attempts)
     whole = height[:, None] * width[:, None]

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from ablations.cli import main
+from lightning_modules import Execution
 
 SETTINGS = ("optim.epochs=1", "optim.warmup_epochs=0")
 QUICK = (*(word for text in SETTINGS for word in ("--set", text)), "--track", "none")
@@ -68,6 +69,21 @@ def ablate(
 def without_wandb() -> dict[str, str]:
     """The environment less this machine's own settings of W&B."""
     return {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+
+
+@pytest.fixture(scope="session")
+def execution(tmp_path_factory: pytest.TempPathFactory) -> Execution:
+    """How observations are made here, with one cache for all of them."""
+    return Execution(cache=tmp_path_factory.mktemp("cache"), threads=1)
+
+
+@pytest.fixture(scope="session")
+def base_seen(execution: Execution) -> Any:
+    """The observation of `tiny`, by the unbroken interpreter."""
+    from lightning_modules.probe import observe
+    from recipes import load
+
+    return observe(load("tiny"), execution)
 
 
 @pytest.fixture(scope="session")

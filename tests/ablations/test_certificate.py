@@ -1,27 +1,18 @@
 import dataclasses
-import functools
-import importlib
 import json
 import re
-import sys
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from ablations.bases import fit_to_data, resolve
 from ablations.certificate import Certificate, certify, check, pairs
 from ablations.designs import DESIGNS, lay_out
 from ablations.errors import RequestError
-from ablations.plans import Arm, Layout, Split
-from ablations.signatures import SIGNATURES, allowed, signature
-from lightning_modules import Execution
-from lightning_modules.data import data_facts, parse_data
 from lightning_modules.probe import observe
-from recipes import Component, Kind, Recipe, RecipeError, edit, hook, load, parse
+from recipes import Recipe, edit, load, parse
 from recipes.components import TABLE, CosineLR
-from recipes.tree import declarations
-from tests.ablations.mutants import ELSEWHERE, MUTANTS
+from tests.ablations.certified import alone, certificates, judged, on_digits
+from tests.ablations.mutants import MUTANTS
 
 # Of as many families, the smallest that timm has; the library's own stands for ResNet.
 BACKBONES = (
@@ -33,6 +24,8 @@ BACKBONES = (
     "test_nfnet",
     "regnetx_002",
 )
+
+
 LARGER = (
     "efficientnet_b0",
     "convnext_atto",
@@ -41,24 +34,6 @@ LARGER = (
     "resnext50_32x4d",
     "mobilenetv3_small_100",
 )
-
-
-@pytest.fixture(scope="session")
-def execution(tmp_path_factory: pytest.TempPathFactory) -> Execution:
-    return Execution(cache=tmp_path_factory.mktemp("cache"), threads=1)
-
-
-@functools.cache
-def on_digits(base: str) -> Recipe:
-    return fit_to_data(resolve(base), data_facts(parse_data("digits"), None))[0]
-
-
-def certificates(layout: Layout, execution: Execution) -> list[Certificate]:
-    return certify(layout, {arm.name: observe(arm.recipe, execution) for arm in layout.arms})
-
-
-def alone(spec: str, base: Recipe | None = None) -> Layout:
-    return lay_out("one-at-a-time", base or load("tiny"), parse(spec))
 
 
 @pytest.mark.parametrize("base", BACKBONES)
@@ -80,17 +55,6 @@ def test_the_paper_passes_in_every_context(design, execution):
     found = certificates(layout, execution)
     check(found)
     assert {one.arm for one in found} == {arm.name for arm in layout.arms} | {"base"}
-
-
-@pytest.fixture(scope="module")
-def base_seen(execution: Execution) -> Any:
-    return observe(load("tiny"), execution)
-
-
-def judged(spec: str, base_seen: Any, execution: Execution) -> list[Certificate]:
-    layout = alone(spec)
-    arm = layout.arms[1]
-    return certify(layout, {"base": base_seen, arm.name: observe(arm.recipe, execution)})
 
 
 @pytest.mark.parametrize("key", TABLE)
@@ -134,176 +98,6 @@ def test_no_mutant_passes(key, way, base_seen, execution, monkeypatch):
     assert re.search(named, "\n".join(found[1].wrong))  # refused for what was broken
     with pytest.raises(RequestError, match="nothing was trained"):
         check(found)
-
-
-@dataclass(frozen=True)
-class Sets(Component):
-    """Sets leaves."""
-
-    key = "sets"
-    leaves: tuple[tuple[str, Any], ...] = ()
-    kind = Kind.TRAINING
-
-    def edits(self, recipe: Recipe) -> Any:
-        return dict(self.leaves)
-
-
-def setting(leaves: dict[str, Any], base: Recipe) -> Layout:
-    """The layout of one arm with these leaves, of whichever kind."""
-    component = Sets(tuple(leaves.items()))
-    arms = (
-        Arm(name="base", recipe=base),
-        Arm(name="sets", recipe=edit(base, leaves), components=(component,)),
-    )
-    return Layout(
-        design="one-at-a-time",
-        arms=arms,
-        contrasts=(),
-        split=Split(by_ladder={"training": {}, "architecture": {}}, by_blocks=None),
-    )
-
-
-def seen_and_judged(layout: Layout, execution: Execution) -> Certificate:
-    with pytest.MonkeyPatch.context() as patch:  # of any kind, for the sake of the test
-        patch.setattr("recipes.component._check_kind", lambda *_: None)
-        return certificates(layout, execution)[1]
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_breaks_elsewhere_are_seen(name, execution, monkeypatch):
-    leaves, mutate = ELSEWHERE[name]
-    layout = setting(leaves, load("tiny"))
-    assert seen_and_judged(layout, execution).treated
-    with monkeypatch.context() as patch:
-        mutate(patch)
-        assert not seen_and_judged(layout, execution).treated
-
-
-@pytest.mark.parametrize(
-    ("settings", "spec"),
-    [
-        ({"optim.precision": "bf16"}, "ema,ls,se"),
-        ({"optim.grad_clip": 0.5}, "se,resnetd"),
-        ({"optim.momentum": 0.0, "optim.nesterov": False, "optim.weight_decay": 0.0}, "cos,sd"),
-        (
-            {
-                "optim.optimizer": "adamw",
-                "optim.lr": 1e-3,
-                "optim.second_moment": 0.999,
-                "optim.epsilon": 1e-8,
-                "optim.nesterov": False,
-                "optim.decay_scope": "all",
-            },
-            "ema,wd,sd",
-        ),
-        ({"data.stored_size": 0, "data.crop": "random_resized", "data.crop_area": 0.5}, "ra,se"),
-        ({"optim.epochs": 1, "optim.warmup_epochs": 1}, "cos,ema,ls"),
-        ({"optim.lr": 4000.0}, "ema,se"),
-    ],
-)
-def test_unusual_bases_pass(settings, spec, execution):
-    check(certificates(lay_out("ladder", edit(load("tiny"), settings), parse(spec)), execution))
-
-
-HOOKS = """
-import torch
-from torch.nn.functional import cross_entropy
-
-def focal(logits, targets):
-    if targets.ndim > 1:
-        return -(targets * logits.log_softmax(1)).sum(1).pow(2).mean()
-    return cross_entropy(logits, targets, reduction="none").pow(2).mean()
-
-def constant(logits, targets):
-    return cross_entropy(logits, targets) + 1.0
-
-def detached(logits, targets):
-    return cross_entropy(logits, targets).detach() + 0.0 * logits.sum()
-
-def unused(network):
-    network.unused = torch.nn.Linear(3, 3)
-    return network
-
-def frozen(network):
-    network.layer1.requires_grad_(False)
-    return network
-
-def slow_statistics(network):
-    for part in network.modules():
-        if isinstance(part, torch.nn.BatchNorm2d):
-            part.momentum = 0.5
-    return network
-
-def tagged(optimizer):
-    optimizer.param_groups[0]["tag"] = 1
-    return optimizer
-
-def forgetful(optimizer):
-    optimizer.param_groups[0]["lr"] = 0.1
-"""
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "treated"),
-    [
-        ("loss", "focal", True),
-        ("loss", "constant", False),
-        ("loss", "detached", False),
-        ("model", "unused", False),
-        ("model", "frozen", True),
-        ("model", "slow_statistics", True),
-        ("optimizer", "tagged", False),
-    ],
-)
-def test_a_hook_is_treated_by_what_it_changes_in_training(
-    place, name, treated, execution, tmp_path, monkeypatch
-):
-    (tmp_path / "hooked.py").write_text(HOOKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "hooked", raising=False)
-    function = getattr(importlib.import_module("hooked"), name)
-    layout = setting({f"custom.{name}": hook(place, function)}, load("tiny"))
-    assert seen_and_judged(layout, execution).treated is treated
-    if name == "focal":  # label smoothing on a loss of a user's own
-        base = layout.arms[1].recipe
-        check(certificates(alone("ls,se", base), execution))
-    monkeypatch.delitem(sys.modules, "hooked")
-
-
-def test_a_hook_that_returns_nothing_is_told(execution, tmp_path, monkeypatch):
-    (tmp_path / "hooked.py").write_text(HOOKS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "hooked", raising=False)
-    function = importlib.import_module("hooked").forgetful
-    recipe = edit(load("tiny"), {"custom.forgetful": hook("optimizer", function)})
-    with pytest.raises(RecipeError, match=r"forgetful\(\) returned NoneType, not Optimizer"):
-        observe(recipe, execution)
-    monkeypatch.delitem(sys.modules, "hooked")
-
-
-@pytest.mark.parametrize("leaves", [{"model.width": 0.5}, {"model.layers": (1, 2, 1, 1)}])
-def test_other_widths_and_depths_pass(leaves, execution):
-    assert seen_and_judged(setting(leaves, load("tiny")), execution).treated
-
-
-def test_a_streamed_crop_changes_the_inputs_only(execution):
-    base = {"data.stored_size": 0, "data.crop": "random_resized", "data.crop_area": 0.5}
-    layout = setting({"data.crop_area": 0.1}, edit(load("tiny"), base))
-    found = seen_and_judged(layout, execution)
-    assert found.treated, found.wrong
-    assert "training forward" in found.unchanged
-
-
-def test_dropout_of_a_backbones_own_is_not_the_recipes(execution):
-    check(certificates(alone("do,ls", on_digits("test_vit_relpos")), execution))
-
-
-def test_knobs_that_nobody_turns_are_seen(base_seen, execution, monkeypatch):
-    from lightning_modules.classifier import Classifier
-
-    monkeypatch.setattr(Classifier, "configure_callbacks", lambda self: [])
-    found = judged("ls(epsilon=linear(0.1, 0.2))", base_seen, execution)
-    assert "loss.label_smoothing" in found[1].wrong[0]
 
 
 def test_an_arm_that_is_its_parent_under_another_name_is_refused(base_seen):
@@ -351,34 +145,6 @@ def test_a_change_beside_the_declared_one_is_named(base_seen, execution):
 def test_an_observation_is_the_same_again(base_seen, execution):
     assert observe(load("tiny"), execution) == base_seen
     assert json.loads(json.dumps(base_seen)) == base_seen
-
-
-def test_averaging_leaves_the_raw_predictions_as_they_are(base_seen, execution):
-    found = judged("ema", base_seen, execution)[1]
-    assert {"trained weights", "raw predictions", "gradients"} <= set(found.unchanged)
-    assert "reported predictions" in found.changed
-
-
-def test_what_a_component_changes_is_its_kind_s_own(base_seen, execution):
-    changed = {
-        key: set(judged(key, base_seen, execution)[1].changed) for key in ("ls", "sd", "ra", "wd")
-    }
-    assert not {"training forward", "evaluation forward", "inputs"} & changed["ls"]
-    assert "evaluation forward" not in changed["sd"]
-    assert not {"training forward", "evaluation forward", "loss"} & changed["ra"]
-    assert not {"gradients", "loss", "inputs"} & changed["wd"]
-
-
-def test_every_leaf_that_a_component_may_write_has_a_signature():
-    writable = {path for path, leaf in declarations().items() if leaf.kinds and leaf.hashed}
-    assert writable == set(SIGNATURES)
-
-
-def test_consequences_are_allowed_and_nothing_else():
-    tiny = load("tiny")
-    found = allowed([signature("loss.label_smoothing", tiny, tiny)])
-    assert {"loss", "gradients", "trained weights", "reported predictions"} <= found
-    assert not {"inputs", "training forward", "learning rate", "modules"} & found
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -12,6 +12,18 @@ import pytest
 
 from recipes import Kind, RecipeError, load, parse, published, stack
 from recipes.published import Cell, Ladder, Number, Rung, Status, Table, Text, read
+from tests.recipes.printed import (
+    EFFICIENTNET,
+    FIGURE_3,
+    RESNET_RS,
+    SPEED_UPS,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLE_4,
+    TORCHVISION,
+    VIDEO,
+)
 
 ALL = {name: published.load(name) for name in published.names()}
 LADDERS = [one for one in ALL.values() if isinstance(one, Ladder)]
@@ -19,89 +31,6 @@ TABLES = [one for one in ALL.values() if isinstance(one, Table)]
 
 every_ladder = pytest.mark.parametrize("ladder", LADDERS, ids=[one.name for one in LADDERS])
 every_table = pytest.mark.parametrize("table", TABLES, ids=[one.name for one in TABLES])
-
-# Typed once more from the sources, without a look at the files: component, top-1, delta as printed.
-TABLE_1 = [
-    ("", 79.0, None), ("cos", 79.3, 0.3), ("epochs", 78.8, -0.5), ("ema", 79.1, 0.3),
-    ("ls", 80.4, 1.3), ("sd", 80.6, 0.2), ("ra", 81.0, 0.4), ("do", 80.7, -0.3),
-    ("wd", 82.2, 1.5), ("se", 82.9, 0.7), ("resnetd", 83.4, 0.5),
-]  # fmt: skip
-VIDEO = [
-    (73.4, None), (74.4, 1.0), (74.9, 0.5), (76.1, 1.2), (76.1, 0.0), (76.3, 0.2), (76.4, 0.1),
-    (77.4, 1.0), (77.9, 0.5), (78.2, 0.3),
-]  # fmt: skip
-TORCHVISION = [
-    (76.130, None), (76.494, 0.364), (76.806, 0.312), (78.606, 1.800), (78.796, 0.190),
-    (79.114, 0.318), (79.232, 0.118), (79.510, 0.278), (80.036, 0.526), (80.196, 0.160),
-    (80.450, 0.254), (80.674, 0.224), (80.858, 0.184),
-]  # fmt: skip
-TABLE_2 = [
-    ("ResNet-50", 224, "none", 79.7, 78.7, -1.0),
-    ("ResNet-50", 224, "RA-LS", 82.4, 82.3, -0.1),
-    ("ResNet-50", 224, "RA-LS-DO", 82.2, 82.7, 0.5),
-    ("ResNet-200", 256, "none", 82.5, 81.7, -0.8),
-    ("ResNet-200", 256, "RA-LS", 85.2, 84.9, -0.3),
-    ("ResNet-200", 256, "RA-LS-SD-DO", 85.3, 85.5, 0.2),
-]
-TABLE_3 = [
-    ("ResNet-RS-350", 256, 84.0, 164, 69, 1.1, None, 7.3, None, 4.7, None),
-    ("EfficientNet-B6", 528, 84.0, 43, 38, 3.0, 2.7, 16.6, 2.3, 15.7, 3.3),
-    ("ResNet-RS-420", 320, 84.4, 192, 128, 2.1, None, 15.5, None, 10.2, None),
-    ("EfficientNet-B7", 600, 84.7, 66, 74, 6.0, 2.9, 28.3, 1.8, 29.9, 2.8),
-]
-TABLE_4 = [
-    ("EfficientNet-B5 Noisy Student", None, 8.16, None, 1510, None, 86.1),
-    ("ResNet-RS-152", 224, 1.48, 5.5, 320, 4.7, 86.2),
-]
-# resolution, parameters (M), FLOPs (B), V100 (s), TPUv3 (ms), top-1, ported, Model Garden
-RESNET_RS = {
-    ("ResNet-RS-50", 160): (36, 4.6, 0.31, 70, 78.8, 78.9, 79.1),
-    ("ResNet-RS-101", 160): (64, 8.4, 0.48, 120, 80.3, 80.3, 80.2),
-    ("ResNet-RS-101", 192): (64, 12, 0.70, 170, 81.2, 81.3, 81.3),
-    ("ResNet-RS-152", 192): (87, 18, 0.99, 240, 82.0, 82.1, 81.9),
-    ("ResNet-RS-152", 224): (87, 24, 1.48, 320, 82.8, 82.9, 82.5),
-    ("ResNet-RS-152", 256): (87, 31, 1.76, 410, 83.0, 83.0, 83.1),
-    ("ResNet-RS-200", 256): (93, 40, 2.86, 570, 83.4, 83.4, 83.5),
-    ("ResNet-RS-270", 256): (130, 54, 3.76, 780, 83.8, 83.8, 83.6),
-    ("ResNet-RS-350", 256): (164, 69, 4.72, 1100, 84.0, 84.0, 83.7),
-    ("ResNet-RS-350", 320): (164, 107, 8.48, 1630, 84.2, 84.3, 84.2),
-    ("ResNet-RS-420", 320): (192, 128, 10.16, 2090, 84.4, 84.4, None),
-}
-EFFICIENTNET = {
-    ("EfficientNet-B0", 224): (5.3, 0.8, 0.47, 90, 77.1, None, None),
-    ("EfficientNet-B1", 240): (7.8, 1.4, 0.82, 150, 79.1, None, None),
-    ("EfficientNet-B2", 260): (9.2, 2.0, 1.03, 210, 80.1, None, None),
-    ("EfficientNet-B3", 300): (12, 3.6, 1.76, 340, 81.6, None, None),
-    ("EfficientNet-B4", 380): (19, 8.4, 4.0, 710, 82.9, None, None),
-    ("EfficientNet-B5", 456): (30, 20, 8.16, 1510, 83.7, None, None),
-    ("EfficientNet-B6", 528): (43, 38, 15.7, 3010, 84.0, None, None),
-    ("EfficientNet-B7", 600): (66, 74, 29.9, 6020, 84.7, None, None),
-}
-# epochs, resolution: depth 101, 200, 300, 400; width 1.5, 2 at depth 101
-FIGURE_3 = {
-    (10, 128): (67.2, 68.9, 69.5, 69.7, 69.8, 70.9),
-    (10, 160): (69.5, 71.2, 71.4, 71.8, 71.55, 72.7),
-    (10, 224): (71.55, 72.6, 73.8, 73.95, 73.3, 74.1),
-    (10, 320): (72.6, 74.1, 74.6, None, 74.3, 75.2),
-    (100, 128): (76.5, 77.8, 77.85, 78.1, 77.2, 77.5),
-    (100, 160): (78.2, 79.05, 79.55, 79.55, 78.9, 79.2),
-    (100, 224): (80.1, 80.8, 81.05, 81.3, 80.4, 81.1),
-    (100, 320): (80.9, 81.8, 82.4, None, 81.9, 81.9),
-    (350, 128): (79.9, 81.1, 81.8, 81.5, 81.1, 81.3),
-    (350, 160): (81.9, 82.6, 82.9, 82.7, 82.3, 82.5),
-    (350, 224): (83.8, 84.6, 84.9, 85.3, 84.0, 83.8),
-    (350, 320): (84.5, 85.3, 85.9, None, 84.3, 84.2),
-}
-
-
-# printed speed-up on V100 and TPUv3, and the EfficientNet that it is over
-SPEED_UPS = {
-    ("ResNet-RS-101", 160): (2.1, 1.8, "EfficientNet-B2"),
-    ("ResNet-RS-152", 224): (2.7, 2.2, "EfficientNet-B4"),
-    ("ResNet-RS-152", 256): (2.3, 1.7, "EfficientNet-B4"),
-    ("ResNet-RS-270", 256): (2.2, 1.9, "EfficientNet-B5"),
-    ("ResNet-RS-350", 256): (3.3, 2.7, "EfficientNet-B6"),
-}
 
 
 def ladder(name: str) -> Ladder:
