@@ -16,7 +16,7 @@ from typing import Any
 
 from ablations.closed_forms import contradictions
 from ablations.errors import RequestError
-from ablations.observed import ASPECTS, Observation, aspects, changes
+from ablations.observed import ASPECTS, Observation, aspects, changes, unseen
 from ablations.plans import Arm, Layout
 from ablations.signatures import Signature, allowed, signature
 from recipes import Applied, Component, Recipe, apply, diff
@@ -37,7 +37,7 @@ class Certificate:
     components: tuple[str, ...]  # what the arm has and its parent has not
     declared: Mapping[str, tuple[Any, Any]]  # leaf: (parent's value, arm's value)
     changed: Mapping[str, str]  # aspect: what was seen
-    unchanged: tuple[str, ...]  # aspects
+    unchanged: tuple[str, ...]  # aspects, but those whose numbers are not finite
     wrong: tuple[str, ...] = ()
 
     @property
@@ -145,7 +145,9 @@ def _compare(parent: Arm, arm: Arm, seen: Mapping[str, Observation]) -> Certific
         components=tuple(map(str, added)),
         declared=declared,
         changed=changed,
-        unchanged=tuple(aspect for aspect in ASPECTS if aspect not in changed),
+        unchanged=tuple(
+            aspect for aspect in ASPECTS if aspect not in {*changed, *unseen(seen[arm.name])}
+        ),
         wrong=tuple(wrong),
     )
 

@@ -17,6 +17,12 @@ Observation = Mapping[str, Any]
 
 # Sums in another order differ by less; on one machine equal arms are equal to the last bit.
 _SAME = 1e-6
+_LOGITS = {
+    "training forward": "training",
+    "evaluation forward": "evaluation",
+    "raw predictions": "raw",
+    "reported predictions": "reported",
+}
 _SHOWN = 3  # names of modules, at most
 
 
@@ -24,6 +30,11 @@ def changes(parent: Observation, arm: Observation) -> dict[str, str]:
     """Return what differs, by aspect, each in a few words."""
     found = {name: compare(parent, arm) for name, compare in ASPECTS.items()}
     return {name: words for name, words in found.items() if words}
+
+
+def unseen(seen: Observation) -> set[str]:
+    """Return the aspects of which nothing can be said: their numbers are not finite."""
+    return {aspect for aspect, key in _LOGITS.items() if None in _flat(seen[key])}
 
 
 def aspects(names: Iterable[str]) -> list[str]:
@@ -249,17 +260,17 @@ ASPECTS: dict[str, Callable[[Observation, Observation], str]] = {
     "augmentation": _augmentation,
     "inputs": _plain("inputs", "other pixels"),
     "targets": _plain("targets", "other targets"),
-    "training forward": _numbers("training"),
-    "evaluation forward": _numbers("evaluation"),
+    "training forward": _numbers(_LOGITS["training forward"]),
+    "evaluation forward": _numbers(_LOGITS["evaluation forward"]),
     "label smoothing": _curve("loss.label_smoothing"),
     "loss": _loss,
     "gradients": _gradients,
     "trained weights": _plain("trained", "others after the first steps"),
     "average": _average,
     "evaluation": _protocol,
-    "raw predictions": _numbers("raw"),
+    "raw predictions": _numbers(_LOGITS["raw predictions"]),
     "reported weights": _plain("reported_weights", "others"),
-    "reported predictions": _numbers("reported"),
+    "reported predictions": _numbers(_LOGITS["reported predictions"]),
 }
 
 

@@ -50,6 +50,13 @@ def test_unusual_bases_pass(settings, spec, execution):
     check(certificates(lay_out("ladder", edit(load("tiny"), settings), parse(spec)), execution))
 
 
+def test_what_is_not_finite_is_not_called_unchanged(execution):
+    seen = certificates(alone("ema", edit(load("tiny"), {"optim.lr": 1e30})), execution)[1]
+    assert seen.treated, seen.wrong
+    assert "raw predictions" not in {*seen.unchanged, *seen.changed}
+    assert "training forward" in seen.unchanged
+
+
 def test_dropout_of_a_backbones_own_is_not_the_recipes(execution):
     check(certificates(alone("do,ls", on_digits("test_vit_relpos")), execution))
 
