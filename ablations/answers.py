@@ -37,7 +37,8 @@ class Study:
     def document(self) -> dict[str, Any]:
         """Return the object that `--format json` prints."""
         certificates = certificates_of(self.plan, self._ledger)
-        return document(self.plan, outcomes_of(self.plan, self._ledger), certificates)
+        outcomes = outcomes_of(self.plan, self._ledger)
+        return document(self.plan, outcomes, certificates, rope=self.plan.rope)
 
     @property
     def runs(self) -> pandas.DataFrame:

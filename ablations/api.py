@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ablations.answers import Study
 from ablations.ledger import Ledger
@@ -27,8 +28,11 @@ def plan(
     study: str | None = None,
     recipe_of: str | None = None,
     device: str = "auto",
+    **more: Any,
 ) -> Prepared:
     """Return what `run` with the same arguments would do; trains nothing.
+
+    `more` are the other fields of a `Request`, as `question="alone"` or `until="verdicts"`.
 
     Raises:
         RecipeError, DataError, RequestError: what is wrong with the request.
@@ -42,6 +46,7 @@ def plan(
         settings=tuple(settings),
         skip_corrupt=skip_corrupt,
         recipe_of=recipe_of,
+        **more,
     )
     return plan_study(request, Path(home), study, device)
 
@@ -59,6 +64,7 @@ def run(
     study: str | None = None,
     recipe_of: str | None = None,
     options: Options | None = None,
+    **more: Any,
 ) -> Study:
     """Train what the home lacks for a request and return the study.
 
@@ -81,6 +87,7 @@ def run(
         study=study,
         recipe_of=recipe_of,
         device=chosen.device,
+        **more,
     )
     ledger = Ledger(Path(home))
     ledger.check_writable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from recipes.leaf import nearest
 
 _HOME = "ablate-home"
 _CONFIG = "~/.config/ablate.yaml"
-_STUDY_KEYS = "base, add and, where wanted, recipe_of, design, seeds, data, settings, skip_corrupt"
+_REQUEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Request))
+_STUDY_KEYS = (
+    "base, add and, where wanted,"
+    f" {', '.join(key for key in _REQUEST_KEYS if key not in ('base', 'add'))}"
+)
 _CONFIG_KEYS = ("home", "data", "track", "wandb_project", "wandb_entity")
 
 
@@ -28,7 +33,7 @@ def request_of(arguments: argparse.Namespace) -> Request:
     config = _config()
     if tree.get("data") is None and "data" in config:
         tree["data"] = config["data"]
-    for key in ("base", "recipe_of", "add", "design", "seeds", "data", "settings", "skip_corrupt"):
+    for key in _REQUEST_KEYS:
         value = getattr(arguments, key)
         if value is not None:
             tree[key] = value

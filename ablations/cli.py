@@ -155,9 +155,7 @@ def _build() -> _Parser:
     report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
     report.add_argument("study", metavar="STUDY")
     _output_option(report)
-    report.add_argument(
-        "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
-    )
+    _rope_option(report)
     _home_option(report)
     _format_option(report)
 
@@ -187,6 +185,7 @@ def _build() -> _Parser:
     extend.add_argument("study", metavar="STUDY")
     extend.add_argument("--add", metavar="SPEC", help="components after those it has")
     extend.add_argument("--seeds", type=_whole, metavar="N", help="seeds in all")
+    _rope_option(extend)
     _home_option(extend)
     _execution_options(extend)
     _format_option(extend)
@@ -211,7 +210,44 @@ def _request_options(parser: _Parser) -> None:
     _recipe_of_option(parser)
     parser.add_argument("--add", metavar="SPEC", help="components, as ra(magnitude=15),ls or paper")
     parser.add_argument("--design", metavar="D", help="ladder (default), one-at-a-time, ...")
+    parser.add_argument(
+        "--question",
+        metavar="Q",
+        help="what an effect means: alone, in_recipe, in_order or average_over_others",
+    )
+    parser.add_argument(
+        "--budget", type=_whole, metavar="RUNS", help="runs that --design auto may spend"
+    )
     parser.add_argument("--seeds", type=_whole, metavar="N", help="runs per arm (3)")
+    parser.add_argument(
+        "--interaction",
+        action="append",
+        metavar="A:B",
+        dest="interactions",
+        help="what two components are worth together beyond each by itself; again for more",
+    )
+    parser.add_argument(
+        "--null",
+        action="store_true",
+        default=None,
+        help="add arms that are the base again, and a dummy component: true zeros",
+    )
+    parser.add_argument(
+        "--noise", type=float, metavar="POINTS", help="sd between seeds to plan with"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="verdicts|WIDTH",
+        help="add seeds until all is resolved, or until intervals are +- WIDTH points",
+    )
+    parser.add_argument("--max-runs", type=_whole, metavar="N", help="runs at most, with --until")
+    parser.add_argument(
+        "--confirm",
+        type=_whole,
+        metavar="N",
+        help="train the base and the arm that is best on minival with N fresh seeds",
+    )
+    _rope_option(parser)
     parser.add_argument("--data", metavar="DATA", help="digits, cifar10:DIR, imagefolder:DIR, ...")
     parser.add_argument(
         "--set",
@@ -260,10 +296,13 @@ def _execution_options(parser: _Parser) -> None:
     )
     parser.add_argument("--wandb-project", metavar="NAME")
     parser.add_argument("--wandb-entity", metavar="NAME")
+    parser.add_argument("--yes", action="store_true", help="do not ask before a long plan")
+
+
+def _rope_option(parser: _Parser) -> None:
     parser.add_argument(
         "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
     )
-    parser.add_argument("--yes", action="store_true", help="do not ask before a long plan")
 
 
 def _home_option(parser: _Parser) -> None:

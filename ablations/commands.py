@@ -243,7 +243,7 @@ def _keep_report(study: str, ledger: Ledger) -> None:
 
     folder = ledger.study_folder(study)
     plan, _, _ = thaw(folder)  # the latest revision, whichever was asked for
-    found = document(plan, outcomes_of(plan, ledger), certificates_of(plan, ledger))
+    found = document(plan, outcomes_of(plan, ledger), certificates_of(plan, ledger), rope=plan.rope)
     for form, suffix in (("json", "json"), ("markdown", "md")):
         path, text = folder / f"report.{suffix}", render(found, form)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -257,6 +257,7 @@ def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Pa
 
     outcomes = outcomes_of(plan, ledger)
     certificates = certificates_of(plan, ledger)
+    rope = plan.rope if rope is None else rope
     _deliver(render(document(plan, outcomes, certificates, rope=rope), form), output)
     bad = [outcome for outcome in outcomes if outcome.status in FAILED]
     return 1 if bad else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split
+from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split, Stopping
 from ablations.request import Request, from_plain
 from lightning_modules.files import write_text
 from recipes import Component, Kind, Recipe, RecipeError, fingerprint, parse
@@ -72,7 +72,13 @@ def _to_tree(plan: Plan, request: Request, revision: int) -> dict[str, Any]:
         "seeds": list(plan.seeds),
         "notes": list(plan.notes),
         "late": sorted(plan.late),
+        "checkpoint": plan.protocol["checkpoint"],
+        "rope": plan.rope,
+        "stopping": None if plan.stopping is None else _stopping_tree(plan.stopping),
+        "confirm": plan.confirm,
         "design": plan.layout.design,
+        "design_notes": list(plan.layout.notes),
+        "aliases": list(plan.layout.aliases),
         "contrasts": [_contrast_tree(contrast) for contrast in plan.layout.contrasts],
         "split": {
             "by_ladder": {side: dict(w) for side, w in plan.layout.split.by_ladder.items()},
@@ -105,7 +111,28 @@ def _contrast_tree(contrast: Contrast) -> dict[str, Any]:
         "control": contrast.control,
         "treatment": contrast.treatment,
         "weights": dict(contrast.weights),
+        "family": contrast.family,
     }
+
+
+def _stopping_tree(stopping: Stopping) -> dict[str, Any]:
+    return {
+        "until": stopping.until,
+        "stages": list(stopping.stages),
+        "shares": list(stopping.shares),
+        "max_runs": stopping.max_runs,
+    }
+
+
+def _stopping(tree: Mapping[str, Any] | None) -> Stopping | None:
+    if tree is None:
+        return None
+    return Stopping(
+        until=str(tree["until"]),
+        stages=tuple(int(stage) for stage in tree["stages"]),
+        shares=tuple(float(share) for share in tree["shares"]),
+        max_runs=tree["max_runs"],
+    )
 
 
 def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
@@ -145,6 +172,8 @@ def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
             arms=tuple(arms),
             contrasts=contrasts,
             split=split,
+            notes=tuple(tree.get("design_notes", ())),
+            aliases=tuple(tree.get("aliases", ())),
         ),
         seeds=seeds,
         runs=tuple(sorted(runs, key=lambda run: (run.seed, order[run.arm]))),
@@ -152,6 +181,9 @@ def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
         data_fingerprint=tree["data_fingerprint"],
         notes=tuple(tree["notes"]),
         late=frozenset(tree["late"]),
+        rope=tree.get("rope"),
+        stopping=_stopping(tree.get("stopping")),
+        confirm=int(tree.get("confirm", 0)),
     )
 
 

@@ -15,6 +15,11 @@ from recipes import Component, Kind, Recipe
 BASE = "base"  # the name of the arm without components
 LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside labels
 
+# Families of tests. What is described has an interval and no verdict; a null contrast is 0 by
+# construction, and is tested beside the others only to see how often it is called otherwise.
+COMPONENTS, NULL, DESCRIBED = "components", "null", "described"
+ESTIMANDS = ("alone", "in_recipe", "in_order", "average_over_others")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -43,6 +48,7 @@ class Contrast:
     control: str | None = None
     treatment: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    family: str = COMPONENTS  # of tests: COMPONENTS, NULL or DESCRIBED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,9 @@ class Layout:
     contrasts: tuple[Contrast, ...]
     split: Split
     notes: tuple[str, ...] = ()
+    seeds: int | None = None  # runs per arm; None: as many as were asked for
+    replicates: Mapping[str, int] = field(default_factory=dict)  # arm: runs, where not as the rest
+    aliases: tuple[str, ...] = ()  # the alias table of a screen, in lines
 
     def arm(self, name: str) -> Arm:
         """Return an arm by its name."""
@@ -90,6 +99,20 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """When to stop adding seeds, declared before the first run. Stages read minival.
+
+    At stage i every arm that still decides something may have `stages[i]` seeds; a test there has
+    the share `shares[i]` of the level. The last stage is the end, whatever is left unresolved.
+    """
+
+    until: str  # "verdicts", or a half-width of intervals in accuracy points, as "0.2"
+    stages: tuple[int, ...]
+    shares: tuple[float, ...]  # sum to 1
+    max_runs: int | None = None  # of the whole study
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A layout with seeds, data and identity: everything that a study will train and report."""
 
@@ -103,6 +126,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     late: frozenset[str] = frozenset()  # what a later revision added: labels, or LATE_SPLIT
     published: Published | None = None  # None: a study of our own
+    rope: float | None = None  # largest difference that counts as none, in points
+    stopping: Stopping | None = None  # None: the runs are what they are
+    confirm: int = 0  # fresh seeds for the base and the arm that is chosen on minival
 
     @property
     def ends(self) -> tuple[str, ...]:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from ablations.errors import RequestError
+from ablations.plans import ESTIMANDS
 from recipes.identity import digest
 from recipes.leaf import nearest
 
 MAX_SEEDS = 10_000
+_KIND_NAMES: dict[type, str] = {float: "a number"}
+_LATER = (  # keys, in the order in which they came after the first version
+    "recipe_of",
+    "question",
+    "budget",
+    "interactions",
+    "null",
+    "noise",
+    "rope",
+    "until",
+    "max_runs",
+    "confirm",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +40,41 @@ class Request:
     settings: tuple[str, ...] = ()  # "path=value" of --set, in order
     skip_corrupt: bool = False
     recipe_of: str | None = None  # a family whose recipe the base gets; None: its own
+    question: str | None = None  # one of ESTIMANDS; None: the design's own
+    budget: int | None = None  # runs that `auto` may spend; None: what the ladder would cost
+    interactions: tuple[str, ...] = ()  # pairs of components, as "ra:sd"
+    null: bool = False  # with arms that are the base again, and a dummy component
+    noise: float | None = None  # sd between seeds, in points, that a plan counts with; None: known
+    rope: float | None = None  # largest difference that counts as none, in points
+    until: str | None = None  # "verdicts" or a half-width in points; None: `seeds` per arm
+    max_runs: int | None = None  # of the whole study, where `until` adds seeds
+    confirm: int = 0  # fresh seeds for the base and the arm that is chosen on minival
 
     def __post_init__(self) -> None:
         if not 1 <= self.seeds <= MAX_SEEDS:
             raise RequestError(f"--seeds {self.seeds}: give a number from 1 to {MAX_SEEDS}")
+        if self.question is not None and self.question not in ESTIMANDS:
+            raise RequestError(
+                f"--question {self.question!r}: choose from {', '.join(ESTIMANDS)}"
+                f"{nearest(self.question, ESTIMANDS)}"
+            )
+        for key in ("budget", "max_runs", "confirm"):
+            value = getattr(self, key)
+            if value is not None and not (key == "confirm" or value >= 1) or (value or 0) < 0:
+                raise RequestError(f"--{key.replace('_', '-')} {value}: give 1 or more")
+        for key in ("noise", "rope"):
+            value = getattr(self, key)
+            if value is not None and not 0 < value < math.inf:
+                raise RequestError(f"--{key} {value:g}: give accuracy points above 0")
+        if self.until is not None and self.until != "verdicts" and not _is_width(self.until):
+            raise RequestError(
+                f"--until {self.until!r}: give verdicts, or a half-width of intervals in accuracy"
+                " points, as 0.2"
+            )
+        if self.max_runs is not None and self.until is None:
+            raise RequestError(
+                f"--max-runs {self.max_runs} bounds the seeds that --until adds: give --until too"
+            )
 
     def name(self) -> str:
         """Return the default name of the study: readable, and a digest of the request."""
@@ -38,8 +84,10 @@ class Request:
     def plain(self) -> dict[str, Any]:
         """Return the request as YAML and JSON hold it; what came later only where it is used."""
         found = dataclasses.asdict(self) | {"settings": list(self.settings)}
-        if self.recipe_of is None:  # so that older studies keep their names
-            del found["recipe_of"]
+        found["interactions"] = list(self.interactions)
+        for key in _LATER:  # so that older studies keep their names
+            if not found[key]:
+                del found[key]
         return found
 
 
@@ -56,10 +104,24 @@ def from_plain(tree: Any, source: str) -> Request:
     fields = {entry.name: entry for entry in dataclasses.fields(Request)}
     wrong = [f"unknown key {key!r}{nearest(key, fields)}" for key in tree if key not in fields]
     wrong += [f"{key} is missing" for key in ("base", "add") if key not in tree]
+    if isinstance(tree.get("until"), int | float) and not isinstance(tree["until"], bool):
+        tree = {**tree, "until": f"{tree['until']:g}"}
     kinds = {"base": str, "add": str, "design": str, "seeds": int, "skip_corrupt": bool}
-    for key, kind in kinds.items():
-        if key in tree and (not isinstance(tree[key], kind) or tree[key] is True and kind is int):
-            wrong.append(f"{key} = {tree[key]!r} is not {kind.__name__}")
+    kinds |= {"null": bool, "confirm": int}
+    optional = {"question": str, "budget": int, "noise": float, "rope": float}
+    optional |= {"until": str, "max_runs": int}
+    for key, kind in (kinds | optional).items():
+        value = tree.get(key)
+        if key not in tree or (key in optional and value is None):
+            continue
+        right = isinstance(value, int | float if kind is float else kind)
+        if not right or isinstance(value, bool) and kind is not bool:
+            wrong.append(f"{key} = {value!r} is not {_KIND_NAMES.get(kind, kind.__name__)}")
+    interactions = tree.get("interactions") or []
+    if not isinstance(interactions, list | tuple) or not all(
+        isinstance(word, str) for word in interactions
+    ):
+        wrong.append(f"interactions = {interactions!r} is not a list of pairs such as ra:sd")
     if not isinstance(tree.get("recipe_of"), str | None):
         wrong.append(f"recipe_of = {tree['recipe_of']!r} is not a family such as resnet_rs")
     if not isinstance(tree.get("data"), str | None):
@@ -69,4 +131,13 @@ def from_plain(tree: Any, source: str) -> Request:
         wrong.append(f"settings = {settings!r} is not a list of path=value texts")
     if wrong:
         raise RequestError("\n".join(f"{source}: {problem}" for problem in wrong))
-    return Request(**{**tree, "settings": tuple(settings)})
+    return Request(
+        **{**tree, "settings": tuple(settings), "interactions": tuple(interactions)},
+    )
+
+
+def _is_width(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False

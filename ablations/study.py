@@ -126,6 +126,8 @@ def plan_study(
         data=spec.name,
         data_fingerprint=facts.fingerprint,
         notes=tuple(note for note in notes if note),
+        rope=request.rope,
+        confirm=request.confirm,
     )
     ledger.study_folder(name)
     told = tuple(note for note in (*given, profiled, rescaled, hardware) if note)
