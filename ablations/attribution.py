@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from ablations.image_noise import Images
 from ablations.randomised_block import BlockFit, fit_blocks
 
 MIN_ERROR_DF = 6  # below, no verdict (design.md section 8)
 _EACH_ITS_OWN: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +29,15 @@ class Estimate:
     interval: tuple[float, float] | None = None  # pointwise
     simultaneous: tuple[float, float] | None = None  # Bonferroni over its family
     standard_error: float | None = None
+    seed_error: float | None = None  # the part of it that more seeds lower
+    image_error: float | None = None  # the part that only more images lower; None: not measured
     n: int = 0  # independent runs on the smaller side
-    error_df: float | None = None
+    error_df: float | None = None  # of the seeds' part, as the rule of verdicts counts them
+    df: float | None = None  # Satterthwaite's, of the whole error: of interval and p
     p: float | None = None  # two-sided
     p_holm: float | None = None
     verdict: str | None = None  # helps, hurts, equal, unresolved; None: no verdict is possible
-    method: str = "block"  # means: no seed in common, so a plain difference of arm means
+    method: str = "block"  # welch: each arm's own variance; means: no seed in common
     notes: tuple[str, ...] = ()
 
 
@@ -65,6 +70,10 @@ def analyse(
     rope: float | None = None,
     failed: Collection[str] = (),
     trainings: Mapping[str, str] = _EACH_ITS_OWN,
+    described: Mapping[str, Mapping[str, float]] = _NONE,
+    null: Mapping[str, Mapping[str, float]] = _NONE,
+    images: Images | None = None,
+    spent: float = 1.0,
 ) -> Analysis:
     """Estimate contrasts from `{arm: {seed: value}}`.
 
