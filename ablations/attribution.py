@@ -1,23 +1,31 @@
 """Attribution: from accuracies by arm and seed to effects with intervals and verdicts.
 
-One randomised-block fit over all runs of a study; its residual is the error of every contrast.
-No pandas and no statsmodels here: `ablate report` must start fast.
+One randomised-block fit over all runs of a study; its residual is the seeds' part of the error of
+every contrast, and the images are the other part (docs/statistics.md). No pandas and no
+statsmodels here: `ablate report` must start fast.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
-from ablations.image_noise import Images
-from ablations.randomised_block import BlockFit, fit_blocks
+from ablations.families import Family, adjusted, holm, shares
+from ablations.image_noise import ImageNoise, Images, ImageVariance, Question
+from ablations.limits import around, satterthwaite, two_sided
+from ablations.plans import DESCRIBED
+from ablations.randomised_block import BlockFit, Loads, fit_blocks
+from ablations.welch import ArmErrors, arm_errors
 
 MIN_ERROR_DF = 6  # below, no verdict (design.md section 8)
+PRIMARY, SECONDARY, NULL = "primary", "secondary", "null"
 _EACH_ITS_OWN: Mapping[str, str] = MappingProxyType({})
 _NONE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+
+Weights = Mapping[str, float]
+Values = Mapping[str, Mapping[int, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +35,7 @@ class Estimate:
     delta: float | None  # None: an arm of it has no finished run, or nothing was to be trained
     level: float
     interval: tuple[float, float] | None = None  # pointwise
-    simultaneous: tuple[float, float] | None = None  # Bonferroni over its family
+    simultaneous: tuple[float, float] | None = None  # Bonferroni, at its family's share of alpha
     standard_error: float | None = None
     seed_error: float | None = None  # the part of it that more seeds lower
     image_error: float | None = None  # the part that only more images lower; None: not measured
@@ -38,6 +46,7 @@ class Estimate:
     p_holm: float | None = None
     verdict: str | None = None  # helps, hurts, equal, unresolved; None: no verdict is possible
     method: str = "block"  # welch: each arm's own variance; means: no seed in common
+    family: str = SECONDARY  # or primary, null, described
     notes: tuple[str, ...] = ()
 
 
@@ -48,41 +57,48 @@ class Mean:
     value: float
     interval: tuple[float, float] | None
     n: int
+    seed_error: float | None = None
+    image_error: float | None = None  # None: not measured
 
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
     """All that the values of a study say."""
 
-    estimates: Mapping[str, Estimate]  # primary and secondary, by name
+    estimates: Mapping[str, Estimate]  # of all families, by name
     means: Mapping[str, Mean]  # of the arms that have a finished run
     error_df: int
     seed_correlation: float | None  # of two arms' runs on one seed; None: cannot be measured
     zero_spread: tuple[str, ...]  # arms whose seeds, two or more, all gave the same value
+    run_sd: float | None = None  # of one run between seeds, points; None: cannot be measured
+    images: int = 0  # evaluated in each run, as far as the images' part was measured; 0: it was not
+    bartlett: float | None = None  # p that all arms have one variance; None: cannot be tested
 
 
 def analyse(
-    values: Mapping[str, Mapping[int, float]],
-    primary: Mapping[str, Mapping[str, float]],
-    secondary: Mapping[str, Mapping[str, float]],
+    values: Values,
+    primary: Mapping[str, Weights],
+    secondary: Mapping[str, Weights],
     *,
     level: float = 0.95,
     rope: float | None = None,
     failed: Collection[str] = (),
     trainings: Mapping[str, str] = _EACH_ITS_OWN,
-    described: Mapping[str, Mapping[str, float]] = _NONE,
-    null: Mapping[str, Mapping[str, float]] = _NONE,
+    described: Mapping[str, Weights] = _NONE,
+    null: Mapping[str, Weights] = _NONE,
     images: Images | None = None,
     spent: float = 1.0,
 ) -> Analysis:
     """Estimate contrasts from `{arm: {seed: value}}`.
 
-    Tests are adjusted by Holm's step-down procedure within each family, `primary` (the training /
-    architecture split) and `secondary` (the components), at alpha = 1 - level each: the chance of
-    any false `helps` or `hurts` is at most alpha in a family, and at most 2 alpha over both. A
-    family counts every contrast that was declared with weights, also those that cannot be tested
-    (as p = 1), so a failed arm makes no other verdict easier. Simultaneous intervals are
-    Bonferroni's, somewhat wider than Holm's tests.
+    The families `primary` (the training / architecture split) and `secondary` (the components)
+    share alpha = 1 - level half and half, each by Holm's procedure; one that is wholly rejected
+    passes its share on. So the chance of any false `helps` or `hurts` among both is at most alpha.
+    `null` holds contrasts that are 0 by construction: a family of its own with all of alpha, to see
+    what the procedure makes of them. A family counts every contrast that was declared with weights,
+    also those that cannot be tested (as p = 1), so a failed arm makes no other verdict easier.
+    Simultaneous intervals are Bonferroni's at the family's share, wider than Holm's tests.
+    `described` contrasts get an interval and p, and no verdict.
 
     `equal` needs the pointwise 1 - 2 alpha interval inside [-rope, rope], and then wins.
     A contrast with an arm in `failed` is at best `unresolved`, whatever its finished runs say: runs
@@ -98,114 +114,263 @@ def analyse(
         failed: arms with a run that ended without a result.
         trainings: names the training of arms that share one; such runs are not independent:
             `n` counts them once per side, and the error is measured on one arm of each training.
+        described: as `primary`; outside every family.
+        null: as `primary`; zero by construction.
+        images: which images each run got right; None, or None of a run: the error of what reads it
+            is the seeds' alone.
+        spent: share of alpha that the tests of this look may use, for looks at growing data: p is
+            divided by it, and the two one-sided tests use alpha times it. The shares of all looks
+            sum to 1 at most (Bonferroni).
 
     Raises:
-        ValueError: a value is not finite, weights do not sum to 0, one name is in both families,
-            or `level` or `rope` is impossible.
+        ValueError: a value is not finite, weights do not sum to 0 or name an unknown arm, one name
+            is in two families, images do not give the value of their run, or `level`, `rope` or
+            `spent` is impossible.
     """
-    _check(values, primary, secondary, level, rope)
+    families = {PRIMARY: primary, SECONDARY: secondary, NULL: null, DESCRIBED: described}
+    _check(values, families, level, rope, spent)
     finished = {arm: by_seed for arm, by_seed in values.items() if by_seed}
     fit = fit_blocks(finished, trainings)
-    estimates: dict[str, Estimate] = {}
-    for family in (primary, secondary):
-        used = {name: _nonzero(weights) for name, weights in family.items()}
-        found = {
-            name: _estimate(fit, weights, level, _n(weights, values, trainings))
-            for name, weights in used.items()
-        }
-        found = _adjusted(found, size=sum(bool(weights) for weights in used.values()))
-        for name, estimate in found.items():
-            doubtful = not used[name].keys().isdisjoint(failed)
-            verdict = _verdict(estimate, rope)
-            if doubtful and (estimate.delta is None or verdict is not None):
-                verdict = "unresolved"
-            estimates[name] = replace(estimate, verdict=verdict)
+    errors = arm_errors(fit)
+    asked = {name: _nonzero(weights) for family in families.values() for name, weights in family.items()}
+    loads = {
+        name: fit.loads(weights)
+        for name, weights in asked.items()
+        if weights and weights.keys() <= finished.keys()
+    }
+    noise = None
+    seen: Mapping[tuple[str, str], ImageVariance] = {}
+    if images is not None and fit.spread.run_variance is not None:
+        noise = ImageNoise(images, fit, finished)
+        seen = noise.of(
+            {
+                ("contrast", name): Question(weights=asked[name], loads=found)
+                for name, found in loads.items()
+                if found is not None
+            }
+            | {("mean", arm): Question(weights={arm: 1.0}) for arm in finished}
+        )
+    found = {
+        name: _measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
+        for name, weights in asked.items()
+    }
+    adjusted_p, portions = _adjust(families, asked, found, spent)
+    doubtful = frozenset(failed)
+    estimates = {
+        name: _estimate(
+            found[name],
+            family=family,
+            level=level,
+            n=_n(asked[name], values, trainings) if name in loads else 0,
+            p_holm=adjusted_p.get(name),
+            portion=portions[family],
+            rope=rope,
+            spent=spent,
+            failed=not doubtful.isdisjoint(asked[name]),
+        )
+        for family, contrasts in families.items()
+        for name in contrasts
+    }
+    run_variance = fit.spread.run_variance
     return Analysis(
         estimates=estimates,
-        means={arm: _mean(fit, arm, finished[arm], level) for arm in finished},
+        means={
+            arm: _mean(fit, errors, arm, finished[arm], seen.get(("mean", arm)), level)
+            for arm in finished
+        },
         error_df=fit.spread.error_df,
         seed_correlation=fit.seed_correlation,
         zero_spread=tuple(
             arm for arm, by_seed in finished.items() if len(by_seed) > len({*by_seed.values()}) == 1
         ),
+        run_sd=None if run_variance is None else math.sqrt(run_variance),
+        images=noise.count if noise is not None and seen else 0,
+        bartlett=None if errors is None else errors.p,
     )
 
 
-def holm(p: Sequence[float], size: int | None = None) -> list[float]:
-    """Return Holm-adjusted p values; `size` is that of the family, if some are not tested."""
-    size = len(p) if size is None else size
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, place in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
-        largest = max(largest, min(1.0, p[place] * (size - rank)))
-        adjusted[place] = largest
-    return adjusted
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """A contrast as it is found, before it is held against others."""
+
+    delta: float | None = None
+    seeds: float | None = None  # variance of the estimate
+    images: ImageVariance | None = None
+    error_df: float | None = None
+    df: float | None = None
+    error: float | None = None
+    p: float | None = None
+    method: str = "block"
+    notes: tuple[str, ...] = ()
 
 
-def _estimate(fit: BlockFit, weights: Mapping[str, float], level: float, n: int) -> Estimate:
+def _measure(
+    fit: BlockFit,
+    errors: ArmErrors | None,
+    weights: Weights,
+    loads: Loads | None,
+    images: ImageVariance | None,
+) -> _Measured:
     if not weights or not weights.keys() <= fit.arms.keys():
-        return Estimate(delta=None, level=level)
-    common: dict[str, Any] = {"level": level, "n": n}
-    found = fit.contrast(weights)
-    if found is None:
-        return Estimate(
-            delta=fit.difference_of_means(weights),
-            error_df=0,
-            method="means",
-            notes=("no seed in common",),
-            **common,
-        )
-    delta, variance = found
-    error = fit.standard_error(variance)
-    if error is None:
-        notes = ("zero spread",) if fit.spread.error_df else ()
-        return Estimate(delta=delta, error_df=fit.spread.error_df, notes=notes, **common)
-    from scipy.special import stdtr  # takes 0.1 s, for which one run per arm has no use
+        return _Measured()
+    if loads is None:
+        delta = fit.difference_of_means(weights)
+        return _Measured(delta=delta, error_df=0, method="means", notes=("no seed in common",))
+    delta, pooled = fit.estimate(loads), fit.spread.error_variance
+    error_df: float = fit.spread.error_df
+    if pooled is None:
+        notes = ("zero spread",) if error_df else ()
+        return _Measured(delta=delta, error_df=error_df, notes=notes)
+    variance, method = pooled * loads.variance, "block"
+    if errors is not None and errors.differ and (own := errors.of(loads)) is not None:
+        variance, error_df = own
+        method = "welch"
+    error, df = _combined(variance, error_df, images)
+    return _Measured(
+        delta=delta,
+        seeds=variance,
+        images=images,
+        error_df=error_df,
+        df=df,
+        error=error,
+        p=two_sided(delta, error, df),
+        method=method,
+    )
 
+
+def _combined(seeds: float, seed_df: float, images: ImageVariance | None) -> tuple[float, float]:
+    """Return the standard error of the sum of both parts, and its degrees of freedom."""
+    if images is None:
+        return math.sqrt(seeds), seed_df
+    total = seeds + images.variance
+    # The images' part is uncertain also where it is estimated as 0, so not by its own df.
+    return math.sqrt(total), total**2 / (seeds**2 / seed_df + images.uncertainty / 2)
+
+
+def _adjust(
+    families: Mapping[str, Mapping[str, Weights]],
+    asked: Mapping[str, Weights],
+    found: Mapping[str, _Measured],
+    spent: float,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the adjusted p values by name, and the part of alpha of one member by family."""
+    tested: dict[str, list[str]] = {}
+    tests: dict[str, Family] = {}
+    for family in (PRIMARY, SECONDARY, NULL):
+        known = {name: found[name].p for name in families[family]}
+        p = {name: one for name, one in known.items() if one is not None}
+        declared = sum(bool(asked[name]) for name in families[family])
+        tested[family] = list(p)
+        tests[family] = Family(
+            p=[min(one / spent, 1.0) for one in p.values()], untested=declared - len(p)
+        )
+    pair = (tests[PRIMARY], tests[SECONDARY])
+    results = [*adjusted(*pair), holm(tests[NULL].p, tests[NULL].size)]
+    halves = [*shares(pair), 1.0]
+    return (
+        {
+            name: one
+            for names, adjusted_p in zip(tested.values(), results, strict=True)
+            for name, one in zip(names, adjusted_p, strict=True)
+        },
+        {
+            family: spent * half / max(tests[family].size, 1)
+            for family, half in zip(tests, halves, strict=True)
+        }
+        | {DESCRIBED: 0.0},
+    )
+
+
+def _estimate(
+    found: _Measured,
+    *,
+    family: str,
+    level: float,
+    n: int,
+    p_holm: float | None,
+    portion: float,
+    rope: float | None,
+    spent: float,
+    failed: bool,
+) -> Estimate:
+    delta, error, df, alpha = found.delta, found.error, found.df, 1 - level
+    interval = simultaneous = verdict = None
+    if delta is not None and error is not None and df is not None:
+        interval = around(delta, error, df, alpha)
+        if family != DESCRIBED:
+            simultaneous = around(delta, error, df, alpha * portion)
+            verdict = _verdict(found, p_holm, alpha, rope, spent)
+    if failed and family != DESCRIBED and (delta is None or verdict is not None):
+        verdict = "unresolved"
     return Estimate(
         delta=delta,
-        interval=_around(delta, error, fit.spread.error_df, 1 - level),
+        level=level,
+        interval=interval,
+        simultaneous=simultaneous,
         standard_error=error,
-        error_df=fit.spread.error_df,
-        p=float(2 * stdtr(fit.spread.error_df, -abs(delta) / error)),
-        **common,
+        seed_error=None if found.seeds is None else math.sqrt(found.seeds),
+        image_error=None if found.images is None else math.sqrt(found.images.variance),
+        n=n,
+        error_df=found.error_df,
+        df=df,
+        p=found.p,
+        p_holm=p_holm,
+        verdict=verdict,
+        method=found.method,
+        family=family,
+        notes=found.notes,
     )
 
 
-def _adjusted(family: Mapping[str, Estimate], size: int) -> dict[str, Estimate]:
-    tested = {name: one.p for name, one in family.items() if one.p is not None}
-    found = dict(family)
-    for name, p_holm in zip(tested, holm(list(tested.values()), size), strict=True):
-        one = family[name]
-        found[name] = replace(one, p_holm=p_holm, simultaneous=_interval(one, 1 - one.level, size))
-    return found
-
-
-def _verdict(estimate: Estimate, rope: float | None) -> str | None:
-    if estimate.delta is None or estimate.error_df is None or estimate.p_holm is None:
+def _verdict(
+    found: _Measured, p_holm: float | None, alpha: float, rope: float | None, spent: float
+) -> str | None:
+    assert found.delta is not None and found.error is not None and found.df is not None
+    if p_holm is None or found.error_df is None or found.error_df < MIN_ERROR_DF:
         return None
-    if estimate.error_df < MIN_ERROR_DF:
-        return None
-    alpha = 1 - estimate.level
     if rope is not None:
-        low, high = _interval(estimate, 2 * alpha)
+        low, high = around(found.delta, found.error, found.df, 2 * alpha * spent)
         if -rope <= low and high <= rope:
             return "equal"
-    if estimate.p_holm > alpha:
+    if p_holm > alpha:
         return "unresolved"
-    return "helps" if estimate.delta > 0 else "hurts"
+    return "helps" if found.delta > 0 else "hurts"
 
 
-def _mean(fit: BlockFit, arm: str, by_seed: Mapping[int, float], level: float) -> Mean:
-    found = fit.mean(arm)
-    interval = None if found is None else _around(*found, 1 - level)
-    return Mean(value=math.fsum(by_seed.values()) / len(by_seed), interval=interval, n=len(by_seed))
+def _mean(
+    fit: BlockFit,
+    errors: ArmErrors | None,
+    arm: str,
+    by_seed: Mapping[int, float],
+    images: ImageVariance | None,
+    level: float,
+) -> Mean:
+    """Return the mean of an arm, with the spread of the seeds, which a contrast does not hold.
+
+    The variance of one run is the sum of two independent mean squares; the arm's own where arms
+    differ.
+    """
+    value, n, spread = math.fsum(by_seed.values()) / len(by_seed), len(by_seed), fit.spread
+    run = spread.run_variance
+    if run is None:
+        return Mean(value=value, interval=None, n=n)
+    own = float(fit.within[fit.arms[arm]])
+    if errors is not None and errors.differ and n > 1 and own > 0:
+        variance, df = own / (n - 1), float(n - 1)
+    else:
+        parts = ((spread.error, spread.error_df), (spread.seed, spread.seed_df))
+        variance, df = run, satterthwaite(parts)
+    error, df = _combined(variance / n, df, images)
+    return Mean(
+        value=value,
+        interval=around(value, error, df, 1 - level),
+        n=n,
+        seed_error=math.sqrt(variance / n),
+        image_error=None if images is None else math.sqrt(images.variance),
+    )
 
 
-def _n(
-    weights: Mapping[str, float],
-    values: Mapping[str, Mapping[int, float]],
-    trainings: Mapping[str, str],
-) -> int:
+def _n(weights: Weights, values: Values, trainings: Mapping[str, str]) -> int:
     sides: dict[bool, set[tuple[str, int]]] = {True: set(), False: set()}
     for arm, weight in weights.items():
         for seed in values.get(arm, ()):
@@ -213,41 +378,40 @@ def _n(
     return min(len(side) for side in sides.values())
 
 
-def _interval(estimate: Estimate, alpha: float, size: int = 1) -> tuple[float, float]:
-    assert estimate.delta is not None and estimate.standard_error is not None
-    assert estimate.error_df is not None
-    return _around(estimate.delta, estimate.standard_error, estimate.error_df, alpha / size)
-
-
-def _around(middle: float, error: float, df: float, alpha: float) -> tuple[float, float]:
-    from scipy.special import stdtrit
-
-    reach = float(stdtrit(df, 1 - alpha / 2)) * error
-    return middle - reach, middle + reach
-
-
-def _nonzero(weights: Mapping[str, float]) -> dict[str, float]:
+def _nonzero(weights: Weights) -> dict[str, float]:
     return {arm: weight for arm, weight in weights.items() if weight}
 
 
 def _check(
-    values: Mapping[str, Mapping[int, float]],
-    primary: Mapping[str, Mapping[str, float]],
-    secondary: Mapping[str, Mapping[str, float]],
+    values: Values,
+    families: Mapping[str, Mapping[str, Weights]],
     level: float,
     rope: float | None,
+    spent: float,
 ) -> None:
     if not 0.5 < level < 1:
         raise ValueError(f"level {level} must lie between 0.5 and 1, as 0.95")
     if rope is not None and not 0 < rope < math.inf:
         raise ValueError(f"rope {rope} must be above 0, in accuracy points")
+    if not 0 < spent <= 1:
+        raise ValueError(f"spent {spent} must be a share of alpha: above 0, at most 1")
     for arm, by_seed in values.items():
         for seed, value in by_seed.items():
             if not math.isfinite(value):
                 raise ValueError(f"the value of arm {arm!r}, seed {seed} is {value}: not finite")
-    if both := primary.keys() & secondary.keys():
-        raise ValueError(f"contrasts in both families: {', '.join(sorted(both))}")
-    for name, weights in {**primary, **secondary}.items():
-        total = math.fsum(weights.values())
-        if not abs(total) < 1e-9:
-            raise ValueError(f"the weights of contrast {name!r} sum to {total}, not to 0")
+    family_of: dict[str, str] = {}
+    for family, contrasts in families.items():
+        for name, weights in contrasts.items():
+            if name in family_of:
+                raise ValueError(
+                    f"contrasts in two families, {family_of[name]} and {family}: {name}"
+                )
+            family_of[name] = family
+            total = math.fsum(weights.values())
+            if not abs(total) < 1e-9:
+                raise ValueError(f"the weights of contrast {name!r} sum to {total}, not to 0")
+            if unknown := weights.keys() - values.keys():
+                raise ValueError(
+                    f"contrast {name!r} weighs {', '.join(map(repr, sorted(unknown)))}, which is no"
+                    f" arm of these values: {', '.join(map(repr, values))}"
+                )
