@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.correctness import KeptImages
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
 from ablations.plans import Outcome, Plan
 from ablations.report import document
+from ablations.report.analysis import analysis_of
+from ablations.report.effects import EFFECTS, effects
 
 if TYPE_CHECKING:
     import pandas
@@ -27,8 +31,16 @@ def certificates_of(plan: Plan, ledger: Ledger) -> list[dict[str, Any]]:
     return own or [one for path in paths for one in ledger.certificates(path)]
 
 
+def images_of(plan: Plan, ledger: Ledger, outcomes: Sequence[Outcome] | None = None) -> KeptImages:
+    """Return which images each finished run of a plan got right, read as they are asked for.
+
+    `outcomes` are those of the plan, where they are at hand; None: read from the ledger.
+    """
+    return KeptImages(ledger, outcomes_of(plan, ledger) if outcomes is None else outcomes)
+
+
 class Study:
-    """A study's answer, for notebooks: the JSON document, and frames of runs and contrasts."""
+    """A study's answer, for notebooks: the JSON document, and frames of runs and effects."""
 
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.plan, self._ledger = plan, ledger
@@ -36,9 +48,14 @@ class Study:
     @property
     def document(self) -> dict[str, Any]:
         """Return the object that `--format json` prints."""
-        certificates = certificates_of(self.plan, self._ledger)
         outcomes = outcomes_of(self.plan, self._ledger)
-        return document(self.plan, outcomes, certificates, rope=self.plan.rope)
+        return document(
+            self.plan,
+            outcomes,
+            certificates_of(self.plan, self._ledger),
+            rope=self.plan.rope,
+            images=images_of(self.plan, self._ledger, outcomes),
+        )
 
     @property
     def runs(self) -> pandas.DataFrame:
@@ -59,6 +76,20 @@ class Study:
         import pandas
 
         return pandas.DataFrame(self.document["contrasts"])
+
+    @property
+    def effects(self) -> pandas.DataFrame:
+        """Return one row per contrast and side of the split, with all that is known of its error.
+
+        The same numbers as in the document, with the parts of the error and the intervals that
+        hold all at once beside them.
+        """
+        import pandas
+
+        outcomes = outcomes_of(self.plan, self._ledger)
+        images = images_of(self.plan, self._ledger, outcomes)
+        answer = analysis_of(self.plan, outcomes, rope=self.plan.rope, images=images)
+        return pandas.DataFrame(effects(self.plan.layout, answer), columns=list(EFFECTS))
 
 
 def open_study(name: str, home: str | Path = "ablate-home") -> Study:

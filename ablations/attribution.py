@@ -15,12 +15,12 @@ from types import MappingProxyType
 from ablations.families import Family, adjusted, holm, shares
 from ablations.image_noise import ImageNoise, Images, ImageVariance, Question
 from ablations.limits import around, satterthwaite, two_sided
-from ablations.plans import DESCRIBED
+from ablations.plans import COMPONENTS, DESCRIBED, NULL
 from ablations.randomised_block import BlockFit, Loads, fit_blocks
 from ablations.welch import ArmErrors, arm_errors
 
 MIN_ERROR_DF = 6  # below, no verdict (design.md section 8)
-PRIMARY, SECONDARY, NULL = "primary", "secondary", "null"
+SPLIT = "split"  # the primary family of tests
 _EACH_ITS_OWN: Mapping[str, str] = MappingProxyType({})
 _NONE: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 
@@ -46,7 +46,7 @@ class Estimate:
     p_holm: float | None = None
     verdict: str | None = None  # helps, hurts, equal, unresolved; None: no verdict is possible
     method: str = "block"  # welch: each arm's own variance; means: no seed in common
-    family: str = SECONDARY  # or primary, null, described
+    family: str = COMPONENTS  # or split, null, described
     notes: tuple[str, ...] = ()
 
 
@@ -127,12 +127,14 @@ def analyse(
             is in two families, images do not give the value of their run, or `level`, `rope` or
             `spent` is impossible.
     """
-    families = {PRIMARY: primary, SECONDARY: secondary, NULL: null, DESCRIBED: described}
+    families = {SPLIT: primary, COMPONENTS: secondary, NULL: null, DESCRIBED: described}
     _check(values, families, level, rope, spent)
     finished = {arm: by_seed for arm, by_seed in values.items() if by_seed}
     fit = fit_blocks(finished, trainings)
     errors = arm_errors(fit)
-    asked = {name: _nonzero(weights) for family in families.values() for name, weights in family.items()}
+    asked = {
+        name: _nonzero(weights) for family in families.values() for name, weights in family.items()
+    }
     loads = {
         name: fit.loads(weights)
         for name, weights in asked.items()
@@ -256,7 +258,7 @@ def _adjust(
     """Return the adjusted p values by name, and the part of alpha of one member by family."""
     tested: dict[str, list[str]] = {}
     tests: dict[str, Family] = {}
-    for family in (PRIMARY, SECONDARY, NULL):
+    for family in (SPLIT, COMPONENTS, NULL):
         known = {name: found[name].p for name in families[family]}
         p = {name: one for name, one in known.items() if one is not None}
         declared = sum(bool(asked[name]) for name in families[family])
@@ -264,7 +266,7 @@ def _adjust(
         tests[family] = Family(
             p=[min(one / spent, 1.0) for one in p.values()], untested=declared - len(p)
         )
-    pair = (tests[PRIMARY], tests[SECONDARY])
+    pair = (tests[SPLIT], tests[COMPONENTS])
     results = [*adjusted(*pair), holm(tests[NULL].p, tests[NULL].size)]
     halves = [*shares(pair), 1.0]
     return (

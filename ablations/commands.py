@@ -212,7 +212,7 @@ def listing(arguments: argparse.Namespace) -> int:
 
 def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> int:
     from ablations.answers import outcomes_of
-    from ablations.report.notes import FAILED
+    from ablations.plans import FAILED
     from ablations.runner import carry_out
 
     for note in prepared.notes:
@@ -236,14 +236,16 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
 
 def _keep_report(study: str, ledger: Ledger) -> None:
     """Write the answer beside the plan, as `report.json` and `report.md`."""
-    from ablations.answers import certificates_of, outcomes_of
+    from ablations.answers import certificates_of, images_of, outcomes_of
     from ablations.frozen import thaw
     from ablations.report import document, render
     from lightning_modules.files import write_text
 
     folder = ledger.study_folder(study)
     plan, _, _ = thaw(folder)  # the latest revision, whichever was asked for
-    found = document(plan, outcomes_of(plan, ledger), certificates_of(plan, ledger), rope=plan.rope)
+    outcomes, certificates = outcomes_of(plan, ledger), certificates_of(plan, ledger)
+    images = images_of(plan, ledger, outcomes)
+    found = document(plan, outcomes, certificates, rope=plan.rope, images=images)
     for form, suffix in (("json", "json"), ("markdown", "md")):
         path, text = folder / f"report.{suffix}", render(found, form)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -251,14 +253,15 @@ def _keep_report(study: str, ledger: Ledger) -> None:
 
 
 def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
-    from ablations.answers import certificates_of, outcomes_of
+    from ablations.answers import certificates_of, images_of, outcomes_of
+    from ablations.plans import FAILED
     from ablations.report import document, render
-    from ablations.report.notes import FAILED
 
     outcomes = outcomes_of(plan, ledger)
     certificates = certificates_of(plan, ledger)
     rope = plan.rope if rope is None else rope
-    _deliver(render(document(plan, outcomes, certificates, rope=rope), form), output)
+    images = images_of(plan, ledger, outcomes)
+    _deliver(render(document(plan, outcomes, certificates, rope=rope, images=images), form), output)
     bad = [outcome for outcome in outcomes if outcome.status in FAILED]
     return 1 if bad else 0
 

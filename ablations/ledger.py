@@ -161,6 +161,8 @@ class Ledger:
             value=result["top1"],
             seconds=result.get("seconds"),
             cost={name: result.get(name) for name in COSTS},
+            data_fingerprint=result.get("data_fingerprint"),
+            results_version=result.get("results_version"),
             **{name: _number(result.get(name)) for name in MEASURED},
         )
 

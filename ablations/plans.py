@@ -18,6 +18,7 @@ LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside label
 # Families of tests. What is described has an interval and no verdict; a null contrast is 0 by
 # construction, and is tested beside the others only to see how often it is called otherwise.
 COMPONENTS, NULL, DESCRIBED = "components", "null", "described"
+FAILED = ("failed", "diverged", "out_of_memory", "timed_out")  # a run ended without a result
 ESTIMANDS = ("alone", "in_recipe", "in_order", "average_over_others")
 
 
@@ -170,6 +171,8 @@ class Outcome:
     chance_top1: float | None = None  # accuracy of a constant answer, percent
     train_seconds: float | None = None
     data_seconds: float | None = None  # of these, waiting for images
+    data_fingerprint: str | None = None  # of the images that it was trained and evaluated on
+    results_version: int | None = None  # of the interpreter that made it
 
 
 def values_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:

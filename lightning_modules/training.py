@@ -36,8 +36,9 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
     """Train and evaluate one recipe with one seed.
 
     Writes into `folder`: `metrics.jsonl` (the curve), `predictions.npz` (predicted label and loss
-    per evaluated image, in the order of `evaluate.split`), `checkpoint/` while it runs (from which
-    a later call goes on), and `weights.pt` where `execution.keep` asks.
+    per evaluated image, in the order of `evaluate.split`), `correct.npy` (for the same images one
+    bit each, packed by `numpy.packbits`: 1 where the label is right), `checkpoint/` while it runs
+    (from which a later call goes on), and `weights.pt` where `execution.keep` asks.
 
     Raises:
         DataError: the data cannot be used.
@@ -83,7 +84,8 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         if not math.isfinite(loss):  # the last step went wrong, which no training loss shows
             status, message = "diverged", f"the loss of the trained network was {loss}"
             numbers = {}
-            (folder / "predictions.npz").unlink()
+            for name in ("predictions.npz", "correct.npy"):
+                (folder / name).unlink()
         if execution.keep != "none" and status == "finished":
             _keep_weights(module, execution.keep, folder / "weights.pt")
         params, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
@@ -189,6 +191,8 @@ def _evaluate(
                 np.savez_compressed(
                     file, predicted=guess.numpy().astype(np.int32), loss=loss.numpy()
                 )
+            with write_aside(folder / "correct.npy") as file:  # every analysis reads it: small
+                np.save(file, np.packbits((label == guess).numpy()))
     return numbers
 
 

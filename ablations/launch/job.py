@@ -14,7 +14,7 @@ from typing import Any
 
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
-from lightning_modules.execution import Execution, Progress
+from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
 from recipes import Recipe, RecipeError
 
 
@@ -115,7 +115,13 @@ def _train(
             status, value, message = "failed", None, str(error) if mistake else _first_line(error)
             print(traceback.format_exc(), flush=True)
         else:
-            ledger.finish(job.run, result.status, dataclasses.asdict(result), result.message)
+            about = {
+                "data_fingerprint": job.execution.data_fingerprint,
+                "results_version": RESULTS_VERSION,
+            }
+            ledger.finish(
+                job.run, result.status, dataclasses.asdict(result) | about, result.message
+            )
             return result.status, result.top1, result.message
     message = f"{message} ({folder / 'log.txt'})"
     ledger.finish(job.run, status, None, message)

@@ -9,10 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ablations.attribution import Analysis, Estimate, analyse
-from ablations.plans import BASE, Contrast, Outcome, Plan, values_by_arm
-from ablations.report.notes import FAILED, certified, findings
-from recipes import trajectory
+from ablations.attribution import Analysis, Estimate
+from ablations.image_noise import Images
+from ablations.plans import BASE, Contrast, Outcome, Plan
+from ablations.report.analysis import analysis_of
+from ablations.report.notes import certified, findings
 from recipes.text import plain
 
 SCHEMA_VERSION = 1
@@ -26,35 +27,21 @@ def document(
     *,
     level: float = 0.95,
     rope: float | None = None,
+    images: Images | None = None,
+    spent: float = 1.0,
 ) -> dict[str, Any]:
     """Return the answers of a study as plain values, none of them NaN.
 
-    The split is the primary family of tests, the contrasts of the components the secondary one.
     `cost` is that of the treatment arm, as a mean over its finished runs.
 
     Raises:
-        ValueError: a finished run has a value that is not finite, or `level` or `rope` is
-            impossible.
+        RequestError: a finished run has a value that is not finite or was made on other data than
+            the plan's, or `level`, `rope` or `spent` is impossible.
     """
     layout = plan.layout
-    named = {
-        f"{position} {contrast.label}": contrast
-        for position, contrast in enumerate(layout.contrasts)
-    }
-    # Whether others trained two of their arms as one is not known.
-    shared = () if plan.published else layout.arms
-    trainings = {arm.name: trajectory(arm.recipe) for arm in shared}
-    analysis = analyse(
-        values_by_arm(outcomes),
-        _primary(plan),
-        {name: contrast.weights for name, contrast in named.items()},
-        level=level,
-        rope=rope,
-        failed={outcome.run.arm for outcome in outcomes if outcome.status in FAILED},
-        trainings=trainings,
-    )
-    estimates = {name: analysis.estimates[name] for name in named}
-    base = _base(plan, analysis)
+    answer = analysis_of(plan, outcomes, level=level, rope=rope, images=images, spent=spent)
+    analysis = answer.analysis
+    base, by_arm = _base(plan, analysis), _by_arm(outcomes)
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study,
@@ -66,24 +53,24 @@ def document(
         "base": base,
         "bases": [base],
         "contrasts": [
-            _contrast(plan, contrast, estimates[name], outcomes) for name, contrast in named.items()
+            _contrast(plan, contrast, estimate, by_arm)
+            for contrast, estimate in zip(layout.contrasts, answer.estimates, strict=True)
         ],
         "split": _split(plan, analysis),
         "runs": [_run(plan, outcome) for outcome in outcomes],
         "notes": [
-            *findings(plan, outcomes, analysis, list(estimates.values()), trainings, rope),
+            *findings(plan, outcomes, answer, rope=rope, images=images, spent=spent),
             *certified(plan, certificates),
         ],
     }
 
 
-def _primary(plan: Plan) -> dict[str, Mapping[str, float]]:
-    split = plan.layout.split
-    return {
-        f"{way} {side}": weights
-        for way, sides in (("by_ladder", split.by_ladder), ("by_blocks", split.by_blocks or {}))
-        for side, weights in sides.items()
-    }
+def _by_arm(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        if one.status == "finished":
+            found.setdefault(one.run.arm, []).append(one)
+    return found
 
 
 def _base(plan: Plan, analysis: Analysis) -> dict[str, Any]:
@@ -97,7 +84,10 @@ def _base(plan: Plan, analysis: Analysis) -> dict[str, Any]:
 
 
 def _contrast(
-    plan: Plan, contrast: Contrast, estimate: Estimate, outcomes: Sequence[Outcome]
+    plan: Plan,
+    contrast: Contrast,
+    estimate: Estimate,
+    by_arm: Mapping[str, Sequence[Outcome]],
 ) -> dict[str, Any]:
     return {
         "label": contrast.label,
@@ -117,12 +107,11 @@ def _contrast(
         "verdict": estimate.verdict,
         "p": estimate.p,
         "p_holm": estimate.p_holm,
-        "cost": _cost(contrast.treatment, outcomes),
+        "cost": _cost(by_arm.get(contrast.treatment or "", ())),
     }
 
 
-def _cost(arm: str | None, outcomes: Sequence[Outcome]) -> dict[str, float | None]:
-    finished = [one for one in outcomes if one.run.arm == arm and one.status == "finished"]
+def _cost(finished: Sequence[Outcome]) -> dict[str, float | None]:
     found = {name: _mean([one.cost.get(name) for one in finished]) for name in COST}
     return found | {"seconds": _mean([one.seconds for one in finished])}
 

@@ -7,36 +7,37 @@ from typing import Any
 
 from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
 from ablations.certificate import pairs
+from ablations.image_noise import Images
 from ablations.observed import FOLLOWING, aspects
-from ablations.plans import LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
+from ablations.plans import FAILED, LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
+from ablations.report.analysis import Answer
 from ablations.report.gates import gates
+from ablations.report.uncertainty import uncertainty
 
-FAILED = ("failed", "diverged", "out_of_memory", "timed_out")  # ended without a result
 _LONGEST = 200  # characters of one error; the whole traceback is in the run's folder
 
 
 def findings(
     plan: Plan,
     outcomes: Sequence[Outcome],
-    analysis: Analysis,
-    estimates: Sequence[Estimate],
-    trainings: Mapping[str, str],
+    answer: Answer,
+    *,
     rope: float | None,
+    images: Images | None,
+    spent: float,
 ) -> list[str]:
-    """Return the notes, what went wrong first.
-
-    `estimates` are those of the plan's contrasts, `trainings` names the training of each arm.
-    """
-    pairs = list(zip(plan.layout.contrasts, estimates, strict=True))
+    """Return the notes, what went wrong first."""
+    analysis = answer.analysis
+    pairs = list(zip(plan.layout.contrasts, answer.estimates, strict=True))
     found = [
         *_runs(outcomes),
         *(() if plan.published else gates(plan, outcomes, analysis.zero_spread)),
         *_not_trained(plan.layout.contrasts),
         *_spread(pairs),
-        *_verdicts(plan, analysis, pairs, trainings),
+        *_verdicts(plan, analysis, pairs, answer.trainings),
         *_equal(pairs, rope),
-        *_measured(analysis, pairs),
-        *_shared(trainings),
+        *(() if plan.published else uncertainty(pairs, answer.gaps, analysis, images, spent)),
+        *_shared(answer.trainings),
         *_late(plan),
         *plan.layout.notes,
         *plan.notes,
@@ -148,20 +149,6 @@ def _equal(pairs: Sequence[tuple[Contrast, Estimate]], rope: float | None) -> It
     equal = [contrast.label for contrast, estimate in pairs if estimate.verdict == "equal"]
     if equal and rope is not None:
         yield f"equal means: within {rope:g} points; {', '.join(equal)}"
-
-
-def _measured(analysis: Analysis, pairs: Sequence[tuple[Contrast, Estimate]]) -> Iterable[str]:
-    wide = [
-        f"{contrast.label} [{low:.2f}, {high:.2f}]"
-        for contrast, estimate in pairs
-        if estimate.simultaneous is not None
-        for low, high in (estimate.simultaneous,)
-    ]
-    if len(wide) > 1:
-        level = pairs[0][1].level
-        yield f"{100 * level:g} % intervals that hold all at once (Bonferroni): {', '.join(wide)}"
-    if analysis.seed_correlation is not None:
-        yield f"measured correlation of arms on one seed: {analysis.seed_correlation:.2f}"
 
 
 def _shared(trainings: Mapping[str, str]) -> Iterable[str]:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.formula.api import ols
-from statsmodels.stats.multitest import multipletests
 
-from ablations.attribution import MIN_ERROR_DF, analyse, holm
+from ablations.attribution import MIN_ERROR_DF, analyse
 
 Values = dict[str, dict[int, float]]
 
@@ -84,27 +83,6 @@ def test_two_arms_are_the_paired_t_test() -> None:
     assert estimate.interval == pytest.approx((interval.low, interval.high))
     assert estimate.p == pytest.approx(reference.pvalue)
     assert (estimate.n, estimate.error_df) == (8, 7)
-
-
-@settings(max_examples=25, deadline=None)  # multipletests collects garbage: 40 ms
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_statsmodels(p: list[float]) -> None:
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
-
-
-def test_holm_counts_the_untested_members_of_a_family() -> None:
-    assert holm([0.01, 0.02], size=4) == pytest.approx(holm([0.01, 0.02, 1.0, 1.0])[:2])
-
-
-def test_holm_runs_within_each_family() -> None:
-    values = random_values(5)
-    primary = {"all": {"a0": -1.0, "a4": 1.0}}
-    found = analyse(values, primary, steps(values)).estimates
-    assert found["all"].p_holm == found["all"].p
-    secondary = [found[name] for name in steps(values)]
-    assert [one.p_holm for one in secondary] == pytest.approx(
-        holm([one.p for one in secondary if one.p is not None])
-    )
 
 
 def test_simultaneous_intervals_hold_the_pointwise_ones() -> None:
@@ -353,7 +331,10 @@ def test_values_that_are_not_finite_are_named(value: float) -> None:
         ({"level": 1.0}, "level 1.0 must lie between"),
         ({"rope": 0.0}, "rope 0.0 must be above 0"),
         ({"secondary": {"x": {"a": 1.0}}}, "weights of contrast 'x' sum to 1.0"),
-        ({"primary": {"x": {}}, "secondary": {"x": {}}}, "in both families: x"),
+        ({"secondary": {"x": {"z": 0.0}}}, "'x' weighs 'z', which is no arm of these values: 'a'"),
+        ({"primary": {"x": {}}, "secondary": {"x": {}}}, "two families, split and components: x"),
+        ({"null": {"x": {}}, "described": {"x": {}}}, "two families, null and described: x"),
+        ({"spent": 0.0}, "spent 0.0 must be a share"),
     ],
 )
 def test_impossible_requests_are_refused(change: dict[str, object], match: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ablations.randomised_block import fit_blocks
+from ablations.randomised_block import BlockFit, fit_blocks
 
 
 def random_values(arms: int, seeds: int) -> dict[str, dict[int, float]]:
@@ -11,6 +11,12 @@ def random_values(arms: int, seeds: int) -> dict[str, dict[int, float]]:
     table = generator.normal(80, 1, (arms, 1)) + generator.normal(0, 0.5, (arms, seeds))
     table += generator.normal(0, 0.5, seeds)
     return {f"a{arm}": dict(enumerate(row.tolist())) for arm, row in enumerate(table)}
+
+
+def contrast(fit: BlockFit, weights: dict[str, float]) -> tuple[float, float] | None:
+    """The estimate and its variance in units of a run's, or None."""
+    loads = fit.loads(weights)
+    return None if loads is None else (fit.estimate(loads), loads.variance)
 
 
 def test_balanced_runs_have_arms_minus_one_times_seeds_minus_one_degrees_of_freedom() -> None:
@@ -32,13 +38,13 @@ def test_seed_correlation_is_the_intraclass_correlation_of_two_way_mean_squares(
 def test_arms_joined_only_through_a_third_are_compared() -> None:
     # b lies 1 above a and c 2 above b; the seeds differ by 10.
     values = {"a": {0: 80.0}, "b": {0: 81.0, 1: 91.0}, "c": {1: 93.0}}
-    found = fit_blocks(values, {}).contrast({"a": -1.0, "c": 1.0})
+    found = contrast(fit_blocks(values, {}), {"a": -1.0, "c": 1.0})
     assert found == pytest.approx((3.0, 4.0))  # the variance of c - b + b - a
 
 
 def test_arms_that_no_chain_of_seeds_joins_are_not_compared() -> None:
     values = {"a": {0: 80.0}, "b": {0: 81.0, 1: 91.0}, "c": {2: 93.0}}
-    assert fit_blocks(values, {}).contrast({"a": -1.0, "c": 1.0}) is None
+    assert contrast(fit_blocks(values, {}), {"a": -1.0, "c": 1.0}) is None
 
 
 def test_the_error_is_measured_on_one_arm_of_each_training() -> None:
@@ -58,7 +64,7 @@ def test_a_contrast_is_charged_the_larger_of_independent_and_equal_errors() -> N
         (between, shared, 2 * 1.0**2 / 5),  # as of two runs, not four
         (within, shared, 4 * 0.5**2 / 5),
     ):
-        found = fit_blocks(values, trainings).contrast(weights)
+        found = contrast(fit_blocks(values, trainings), weights)
         assert found is not None and found[1] == pytest.approx(variance)
 
 
@@ -67,9 +73,38 @@ def test_arms_of_one_training_only_are_compared_by_what_differs_between_them() -
     shared, apart = fit_blocks(values, {"a0": "t", "a1": "t"}), fit_blocks(values, {})
     weights = {"a0": -1.0, "a1": 1.0}
     assert shared.spread == apart.spread
-    assert shared.contrast(weights) == pytest.approx(apart.contrast(weights))
+    assert contrast(shared, weights) == pytest.approx(contrast(apart, weights))
 
 
 def test_no_values_are_no_arms() -> None:
     fit = fit_blocks({}, {})
     assert (dict(fit.arms), fit.spread.error_df, fit.seed_correlation) == ({}, 0, None)
+
+
+def test_a_contrast_is_the_sum_of_the_runs_by_its_coefficients() -> None:
+    values = random_values(5, 4)
+    del values["a1"][2], values["a3"][0], values["a3"][1]
+    fit = fit_blocks(values, {})
+    loads = fit.loads({"a1": -1.0, "a3": 1.0})
+    assert loads is not None
+    names, total = list(fit.arms), 0.0
+    for row, by_seed in zip(loads.rows, loads.coefficients, strict=True):
+        for column, coefficient in enumerate(by_seed):
+            total += coefficient * values[names[row]].get(fit.seeds[column], 0.0)
+    assert total == pytest.approx(fit.estimate(loads))
+    assert (loads.coefficients**2).sum() == pytest.approx(loads.variance)
+
+
+def test_all_cells_give_what_the_general_form_gives() -> None:
+    geometry = fit_blocks(random_values(3, 4), {}).geometry
+    general = np.linalg.pinv(geometry.information, rcond=1e-10, hermitian=True)
+    assert geometry.covariance == pytest.approx(general)
+
+
+def test_the_same_runs_have_one_geometry_whatever_their_values() -> None:
+    first, second = (
+        fit_blocks(random_values(4, 5), {}),
+        fit_blocks(random_values(4, 5), {"a1": "x"}),
+    )
+    assert first.geometry is second.geometry  # a training of its own changes nothing
+    assert first.geometry is not fit_blocks(random_values(4, 5), {"a1": "a0"}).geometry
