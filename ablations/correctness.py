@@ -39,7 +39,7 @@ class KeptImages:
         if bits is None:
             return None
         count = self._finished[run].evaluated_images
-        return np.unpackbits(bits, count=count).astype(np.float64)
+        return np.unpackbits(bits, count=count).astype(np.float32)
 
     def _read(self, run: tuple[str, int]) -> NDArray[np.uint8] | None:
         outcome = self._finished.get(run)
@@ -51,7 +51,7 @@ class KeptImages:
         except FileNotFoundError:
             self.unread[run] = MISSING
             return None
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError) as error:
             self.unread[run] = f"{path} is damaged: {error}"
             return None
         count, value = outcome.evaluated_images, outcome.value
@@ -67,7 +67,9 @@ class KeptImages:
 
 
 def _load(path: Path) -> NDArray[np.uint8]:
-    bits = np.load(path, allow_pickle=False)
-    if not isinstance(bits, np.ndarray) or bits.dtype != np.uint8 or bits.ndim != 1:
+    """Return the array of a .npy file: np.load parses the header as Python, 0.1 ms of 0.12."""
+    data = path.read_bytes()
+    start = 10 + int.from_bytes(data[8:10], "little")
+    if data[:8] != b"\x93NUMPY\x01\x00" or b"'descr': '|u1'" not in data[10:start]:
         raise ValueError("it does not hold bits")
-    return bits
+    return np.frombuffer(data, dtype=np.uint8, offset=start)

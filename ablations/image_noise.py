@@ -7,7 +7,6 @@ variance of the former counts here. Two seeds share nothing else, so it is their
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,9 +18,12 @@ from numpy.typing import NDArray
 
 from ablations.randomised_block import Array, BlockFit, Geometry, Loads, geometry_of
 
-_AT_ONCE = 1 << 20  # numbers held per array (8 MiB): above, contrasts and arms go in groups
-_HELD = 1 << 22  # numbers up to which all runs are held in memory (32 MiB), not read again
+_AT_ONCE = 1 << 18  # numbers per array (1 MiB, as caches have): more go in groups
+_HELD = 1 << 22  # numbers up to which all runs are held in memory (16 MiB), not read again
+_DENSE = 8  # a product of matrices does this many times as many sums in the same time (measured)
 _FITS = 1e-3  # points by which 100 * mean may miss the value of its run: 1 image in 100,000
+
+Single = NDArray[np.float32]  # exact for images right or wrong; sums over images are in double
 
 
 class Images(Protocol):
@@ -65,7 +67,8 @@ class ImageNoise:
 
     def __init__(self, images: Images, fit: BlockFit, values: Mapping[str, Mapping[int, float]]):
         self._images, self._fit, self._values = images, fit, values
-        self._held: dict[tuple[str, int], Array] = {}
+        self._held: dict[tuple[str, int], Single] = {}
+        self._runs_in_all = sum(map(len, values.values()))
         lengths = {
             (arm, seed): len(row)
             for arm, by_seed in values.items()
@@ -78,8 +81,6 @@ class ImageNoise:
             arm: frozenset(seed for seed in values[arm] if lengths.get((arm, seed)) == self.count)
             for arm in values
         }
-        if self.count * sum(map(len, self._seeds.values())) > _HELD:
-            self._held.clear()
         self._replicates: _Replicates | None = None
 
     def of(self, questions: Mapping[Any, Question]) -> dict[Any, ImageVariance]:
@@ -111,11 +112,11 @@ class ImageNoise:
         """Average, over pairs of different seeds, the covariance over images of a contrast."""
         arms = list(dict.fromkeys(arm for one in weights for arm in one))
         columns = {arm: column for column, arm in enumerate(arms)}
-        matrix = np.zeros((len(names), len(arms)))
+        matrix = np.zeros((len(names), len(arms)), dtype=np.float32)
         for row, one in enumerate(weights):
             for arm, weight in one.items():
                 matrix[row, columns[arm]] = weight
-        total, squares = np.zeros((2, len(names), self.count))
+        total, squares = np.zeros((2, len(names), self.count), dtype=np.float32)
         for seed in seeds:
             effect = self._weighted(matrix, [(arm, seed) for arm in arms])
             total += effect
@@ -132,12 +133,12 @@ class ImageNoise:
         if question.loads is None:
             (arm,) = question.weights
             runs = [(arm, seed) for seed in self._values[arm]]
-            coefficients = np.full((1, len(runs)), 1 / len(runs))
+            coefficients = np.full((1, len(runs)), 1 / len(runs), dtype=np.float32)
             noise = replicates.within
             share = 1 / len(runs)
         else:
             runs, shares = self._runs(question.loads)
-            coefficients = np.array([shares])
+            coefficients = np.array([shares], dtype=np.float32)
             noise = replicates.error
             share = question.loads.least_variance
         if noise is None or not all(seed in self._seeds[arm] for arm, seed in runs):
@@ -181,16 +182,23 @@ class ImageNoise:
     def _whole(self, arm: str) -> bool:
         return len(self._seeds[arm]) == len(self._values[arm])
 
-    def _weighted(self, matrix: Array, runs: Sequence[tuple[str, int]]) -> Array:
+    def _weighted(self, matrix: Single, runs: Sequence[tuple[str, int]]) -> Single:
         """Return sums of runs weighted by the rows of a matrix: rows x images, centred, points."""
-        found = np.zeros((len(matrix), self.count))
+        found: Single = np.zeros((len(matrix), self.count), dtype=np.float32)
+        if np.count_nonzero(matrix) * _DENSE < matrix.size:
+            for column, run in enumerate(runs):
+                images = self._row(*run)
+                for row in np.flatnonzero(matrix[:, column]):
+                    weight = matrix[row, column]
+                    found[row] += images if weight == 1 else weight * images
+            return found
         size = max(_AT_ONCE // self.count, 1)
         for start in range(0, len(runs), size):
             part = runs[start : start + size]
             found += matrix[:, start : start + size] @ np.stack([self._row(*run) for run in part])
         return found
 
-    def _row(self, arm: str, seed: int) -> Array:
+    def _row(self, arm: str, seed: int) -> Single:
         """Return a run's images in points about their mean."""
         known = self._held.get((arm, seed))
         if known is not None:
@@ -210,7 +218,7 @@ class ImageNoise:
                 f"the images of arm {arm!r}, seed {seed} have a mean of {mean:g} percent; its value"
                 f" is {value:g}"
             )
-        if len(self._held) * len(row) < _HELD:
+        if self._runs_in_all * len(row) <= _HELD:
             self._held[arm, seed] = _centred(row)
         return row
 
@@ -224,9 +232,7 @@ class _Replicates:
 
 
 def _replicates(part: Geometry, within: Array, by_seed: Array) -> _Replicates:
-    explained = np.zeros(len(within))
-    for first, second in itertools.product(range(len(by_seed)), repeat=2):
-        explained += part.covariance[first, second] * by_seed[first] * by_seed[second]
+    explained = (part.covariance @ by_seed * by_seed).sum(axis=0)
     freedom = int(part.sizes.sum()) - len(part.sizes)
     return _Replicates(
         error=(within - explained) / part.error_df if part.error_df else None,
@@ -234,16 +240,16 @@ def _replicates(part: Geometry, within: Array, by_seed: Array) -> _Replicates:
     )
 
 
-def _centred(row: NDArray[np.floating]) -> Array:
-    found = row * 100.0
+def _centred(row: NDArray[np.floating]) -> Single:
+    found: Single = np.multiply(row, 100.0, dtype=np.float32)
     found -= found.mean()
-    return np.asarray(found, dtype=np.float64)
+    return found
 
 
-def _variance(products: Array) -> ImageVariance:
+def _variance(products: Array | Single) -> ImageVariance:
     """Return the variance of a mean over images, from unbiased products per image."""
     count = len(products)
     return ImageVariance(
-        variance=max(float(products.sum()) / (count - 1), 0.0) / count,
-        uncertainty=float(products.var(ddof=1)) / count**3,
+        variance=max(float(products.sum(dtype=np.float64)) / (count - 1), 0.0) / count,
+        uncertainty=float(products.var(ddof=1, dtype=np.float64)) / count**3,
     )

@@ -88,7 +88,11 @@ def read_tree(
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        found = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        # OmegaConf's limit on nodes is against aliases that multiply; a text without them has fewer
+        # nodes than letters, and a plan of 100 arms has more than the default of 10,000.
+        nodes = max(len(text), 10_000)
+        tree = OmegaConf.create(text, max_yaml_expanded_nodes=nodes)
+        found = OmegaConf.to_container(tree, resolve=False)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(f"{source} is not well-formed YAML{line}: {error.problem}") from None

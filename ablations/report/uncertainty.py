@@ -51,12 +51,10 @@ def shared_alpha(analysis: Analysis, spent: float) -> Iterable[str]:
             " before they are adjusted"
         )
     if all(sizes.values()):
-        half = f"{(1 - level) / 2:.3g}"
         yield (
-            f"tests: {_tests(sizes[SPLIT])} of the split and {_tests(sizes[COMPONENTS])} of the"
-            f" components share alpha, {half} each (Holm within each); what one resolves wholly"
-            " passes to the other, so any false helps or hurts has at most"
-            f" {1 - level:.3g} in all"
+            f"tests: {sizes[SPLIT]} of the split and {sizes[COMPONENTS]} of the components share"
+            f" alpha {1 - level:.3g} half and half (Holm within each; a half wholly resolved"
+            " passes to the other)"
         )
 
 
@@ -85,8 +83,8 @@ def noise(analysis: Analysis) -> Iterable[str]:
     if both:
         seeds, images = (statistics.median(part) for part in zip(*both, strict=True))
         parts.append(
-            f"a delta's standard error is {seeds:.2f} of seeds and {images:.2f} of the"
-            f" {analysis.images} images (medians), which more seeds cannot lower"
+            f"a delta's standard error is {seeds:.2f} by seeds and {images:.2f} by the"
+            f" {analysis.images} images, which more seeds cannot lower (medians)"
         )
     if parts:
         yield f"measured noise: {'; '.join(parts)}"
@@ -201,10 +199,6 @@ def null_calibration(pairs: Pairs) -> Iterable[str]:
 def _found(estimate: Estimate) -> str:
     limits = "" if estimate.interval is None else f" {interval(estimate.interval)}"
     return f"{signed(estimate.delta)}{limits}"
-
-
-def _tests(count: int) -> str:
-    return f"{count} test{'s' if count > 1 else ''}"
 
 
 def _some(names: Sequence[str]) -> str:
