@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ablations.limits import around, critical, detectable, satterthwaite, two_sided
+
+
+def test_limits_and_p_are_those_of_students_t() -> None:
+    assert around(1.0, 0.5, 7, 0.1) == pytest.approx(stats.t.interval(0.9, 7, 1.0, 0.5))
+    assert two_sided(-1.3, 0.5, 4.5) == pytest.approx(2 * stats.t.sf(2.6, 4.5))
+
+
+def test_satterthwaite_matches_the_two_moments_of_a_sum_of_chi_squares() -> None:
+    parts = [(0.3, 4.0), (1.2, 9.0), (0.0, 2.0)]
+    mean = sum(variance for variance, _ in parts)
+    # The variance of an estimated variance with f degrees of freedom is 2 v^2 / f.
+    spread = sum(2 * variance**2 / df for variance, df in parts)
+    assert satterthwaite(parts) == pytest.approx(2 * mean**2 / spread)
+    assert satterthwaite([(0.7, 5.0)]) == pytest.approx(5.0)
+
+
+def test_two_equal_variances_have_welchs_degrees_of_freedom() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(0, 1, 5), generator.normal(0, 3, 9)
+    parts = [(float(x.var(ddof=1)) / len(x), len(x) - 1.0) for x in (a, b)]
+    reference = stats.ttest_ind(a, b, equal_var=False)
+    assert satterthwaite(parts) == pytest.approx(float(reference.df))
+
+
+@pytest.mark.parametrize("df", [4, 12.5, 80])
+def test_a_detectable_effect_is_found_with_its_power(df: float) -> None:
+    effect = detectable(0.2, df, 0.05, power=0.8)
+    t = critical(df, 0.05)
+    found = stats.nct.sf(t, df, effect / 0.2) + stats.nct.cdf(-t, df, effect / 0.2)
+    assert found == pytest.approx(0.8, abs=1e-4)
+
+
+def test_more_degrees_of_freedom_find_less() -> None:
+    large = detectable(1.0, 1e6, 0.05)
+    assert large == pytest.approx(stats.norm.ppf(0.975) + stats.norm.ppf(0.8), abs=1e-3)
+    assert detectable(1.0, 3, 0.05) > large and math.isfinite(detectable(1.0, 3, 0.05))
