@@ -172,10 +172,11 @@ def lack_of_fit(estimand: str, gap: Estimate) -> Iterable[str]:
 
 def null_calibration(pairs: Pairs) -> Iterable[str]:
     """Read out what the procedure made of contrasts that are 0 by construction."""
-    null = [estimate for _, estimate in pairs if estimate.family == NULL]
+    null = [(contrast, estimate) for contrast, estimate in pairs if estimate.family == NULL]
+    names = [contrast.label for contrast, _ in null]
     tested = [
         (one.delta / one.standard_error, one)
-        for one in null
+        for _, one in null
         if one.delta is not None and one.standard_error is not None and one.p is not None
     ]
     if not tested:
@@ -184,15 +185,11 @@ def null_calibration(pairs: Pairs) -> Iterable[str]:
     false = sum(one.verdict in ("helps", "hurts") for one in judged)
     largest, worst = max(tested, key=lambda pair: abs(pair[0]))
     ratio = math.sqrt(math.fsum(t**2 for t, _ in tested) / len(tested))
-    called = (
-        f"{false} of {len(judged)} called helps or hurts"
-        if judged
-        else f"no verdicts, fewer than {MIN_ERROR_DF} degrees of freedom"
-    )
+    called = f"{false} of {len(judged)} called helps or hurts" if judged else "no verdicts"
     yield (
-        f"null calibration, {len(tested)} contrasts that are 0 by construction: {called}; largest"
-        f" |t| {abs(largest):.2f} (p {probability(worst.p)}); they spread {ratio:.2f} times as the"
-        " standard error says"
+        f"null calibration, what is 0 by construction ({_some(names)}): {called}; largest"
+        f" |t| {abs(largest):.2f} (p {probability(worst.p)}); spread {ratio:.2f} times the standard"
+        " error"
     )
 
 

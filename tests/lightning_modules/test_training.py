@@ -53,6 +53,7 @@ def written(folder: Path) -> dict[str, object]:
         "curve": [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()],
         "predicted": stored["predicted"].tobytes(),
         "loss": stored["loss"].tobytes(),
+        "correct": np.load(folder / "correct.npy").tobytes(),
         "weights": {name: value.numpy().tobytes() for name, value in weights.items()},
     }
 
@@ -101,6 +102,16 @@ def test_a_result_says_what_was_done(rich, whole):
     network = build(rich.model, classes=10)
     assert result.params == sum(parameter.numel() for parameter in network.parameters())
     assert not (folder / "checkpoint/last.ckpt").exists()
+
+
+def test_the_images_that_are_right_are_kept_as_bits(whole):
+    folder, result = whole
+    bits = np.load(folder / "correct.npy")
+    assert (bits.dtype, len(bits)) == (np.uint8, -(-result.evaluated_images // 8))
+    right = np.unpackbits(bits, count=result.evaluated_images)
+    assert 100 * right.mean() == pytest.approx(result.top1)
+    # A loss below log 2 is a probability above one half of the label: the image is right.
+    assert right[np.load(folder / "predictions.npz")["loss"] < np.log(2)].all()
 
 
 def test_the_curve_has_a_row_per_epoch_with_that_epochs_numbers(whole):
@@ -193,6 +204,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result_bit_for_bit(
     assert signal.getsignal(signal.SIGINT) is before  # the next Ctrl-C must still be heard
     assert (tmp_path / "broken/checkpoint/last.ckpt").exists() == (at > 3)
     assert not (tmp_path / "broken/predictions.npz").exists()
+    assert not (tmp_path / "broken/correct.npy").exists()
     flag.unlink()
     mine.seen.clear()
     last = tmp_path / "broken/checkpoint/last.ckpt"
@@ -251,6 +263,7 @@ def test_a_run_that_diverges_says_so_and_has_no_number(tiny, on_cpu, tmp_path, e
     assert (result.top1, result.loss, result.top1_raw) == (None, None, None)
     assert result.params > 0
     assert not (tmp_path / "predictions.npz").exists()
+    assert not (tmp_path / "correct.npy").exists()
     assert not (tmp_path / "checkpoint/last.ckpt").exists()
 
 

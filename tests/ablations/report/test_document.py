@@ -2,82 +2,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ablations.designs import lay_out
-from ablations.plans import Outcome, Plan, Run
+from ablations import RequestError
+from ablations.plans import Outcome
 from ablations.report import document
-from recipes import Data, Evaluate, Fact, Facts, Model, Optim, Recipe, parse
-
-EFFECTS = {"ls": 1.5, "sd": 1.0, "ra": 0.0, "se": 2.0, "resnetd": -1.5, "ema": 0.5}
-
-
-def base_recipe(**facts: str) -> Recipe:
-    leaves = tuple(
-        Fact(path=f"model.{name}", status=status, reason=f"the backbone's {name}: {status}")
-        for name, status in facts.items()
-    )
-    found = Facts(family="ResNet", input_size=224, stages=4, batch_norm=True, leaves=leaves)
-    return Recipe(
-        model=Model(backbone="resnet18", facts=found),
-        data=Data(dataset="digits", resolution=16, interpolation="bicubic", batch_size=32),
-        optim=Optim(epochs=10, optimizer="sgd", lr=0.1),
-        evaluate=Evaluate(split="validation", interpolation="bicubic"),
-    )
-
-
-def study(
-    spec: str = "ls,sd,se,resnetd", design: str = "ladder", seeds: int = 4, **facts: str
-) -> tuple[Plan, list[Outcome]]:
-    """Return a plan whose runs all finished, with effects that add and a little noise."""
-    generator = np.random.default_rng(1)
-    layout = lay_out(design, base_recipe(**facts), parse(spec))
-    runs = tuple(
-        Run(id=f"{place}-{seed}", arm=arm.name, seed=seed)
-        for place, arm in enumerate(layout.arms)
-        for seed in range(seeds)
-    )
-    plan = Plan(
-        study="demo",
-        base="tiny",
-        layout=layout,
-        seeds=tuple(range(seeds)),
-        runs=runs,
-        data="digits",
-        data_fingerprint="0" * 20,
-    )
-    outcomes = []
-    for run in runs:
-        keys = [component.key for component in layout.arm(run.arm).components]
-        value = 85 + sum(EFFECTS[key] for key in keys) + 0.3 * run.seed + generator.normal(0, 0.1)
-        outcomes.append(
-            Outcome(
-                run=run,
-                status="finished",
-                value=float(value),
-                seconds=10.0 + run.seed,
-                cost={"params": 1000 + 100 * len(keys), "macs": 5e6, "peak_memory_bytes": None},
-            )
-        )
-    return plan, outcomes
-
-
-def changed(outcomes: list[Outcome], arm: str, seeds: set[int], **changes: Any) -> list[Outcome]:
-    return [
-        replace(one, **changes) if one.run.arm == arm and one.run.seed in seeds else one
-        for one in outcomes
-    ]
-
-
-def contrast(found: dict[str, Any], label: str) -> dict[str, Any]:
-    return next(one for one in found["contrasts"] if one["label"] == label)
-
-
-def has_note(found: dict[str, Any], *words: str) -> bool:
-    return any(all(word in note for word in words) for note in found["notes"])
+from tests.ablations.report.studies import changed, contrast, has_note, study
 
 
 def test_the_keys_are_the_contract() -> None:
@@ -293,7 +225,33 @@ def test_costs_and_times_that_are_not_finite_are_null() -> None:
     assert set(found["contrasts"][0]["cost"].values()) == {None}
 
 
+def test_runs_of_other_data_or_of_several_versions_are_refused() -> None:
+    plan, outcomes = study()
+    told = [replace(one, data_fingerprint="0" * 20, results_version=2) for one in outcomes]
+    assert document(plan, told) == document(plan, outcomes)
+    other = changed(told, "ls,sd", {1}, data_fingerprint="1" * 20)
+    with pytest.raises(RequestError, match=r"run 2-1 \(ls,sd, seed 1\) was made on other data"):
+        document(plan, other)
+    with pytest.raises(RequestError, match=r"several results versions \(1, 2\)"):
+        document(plan, changed(told, "base", {0}, results_version=1))
+
+
+def test_weights_that_are_no_contrast_are_refused_by_name() -> None:
+    plan, outcomes = study()
+    for weights, match in (
+        (
+            {"base": 1.0},
+            r"study demo cannot be analysed: the weights of contrast '0 \+ls' sum to 1",
+        ),
+        ({"base": -1.0, "lz": 1.0}, "'0 .ls' weighs 'lz', which is no arm"),
+    ):
+        first, *others = plan.layout.contrasts
+        layout = replace(plan.layout, contrasts=(replace(first, weights=weights), *others))
+        with pytest.raises(RequestError, match=match):
+            document(replace(plan, layout=layout), outcomes)
+
+
 def test_a_finished_run_without_a_finite_value_is_refused_by_name() -> None:
     plan, outcomes = study()
-    with pytest.raises(ValueError, match="arm 'base', seed 0 is nan"):
+    with pytest.raises(RequestError, match="arm 'base', seed 0 is nan"):
         document(plan, changed(outcomes, "base", {0}, value=float("nan")))
