@@ -14,10 +14,11 @@ from types import MappingProxyType
 
 from ablations.families import Family, adjusted, holm, shares
 from ablations.image_noise import ImageNoise, Images, ImageVariance, Question
-from ablations.limits import around, satterthwaite, two_sided
+from ablations.limits import around
+from ablations.measured import Mean, Measured, mean_of, measure
 from ablations.plans import COMPONENTS, DESCRIBED, NULL
-from ablations.randomised_block import BlockFit, Loads, fit_blocks
-from ablations.welch import ArmErrors, arm_errors
+from ablations.randomised_block import fit_blocks
+from ablations.welch import arm_errors
 
 MIN_ERROR_DF = 6  # below, no verdict (design.md section 8)
 SPLIT = "split"  # the primary family of tests
@@ -48,17 +49,6 @@ class Estimate:
     method: str = "block"  # welch: each arm's own variance; means: no seed in common
     family: str = COMPONENTS  # or split, null, described
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """The plain mean of an arm's runs."""
-
-    value: float
-    interval: tuple[float, float] | None
-    n: int
-    seed_error: float | None = None
-    image_error: float | None = None  # None: not measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +143,7 @@ def analyse(
             | {("mean", arm): Question(weights={arm: 1.0}) for arm in finished}
         )
     found = {
-        name: _measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
+        name: measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
         for name, weights in asked.items()
     }
     adjusted_p, portions = _adjust(families, asked, found, spent)
@@ -177,7 +167,7 @@ def analyse(
     return Analysis(
         estimates=estimates,
         means={
-            arm: _mean(fit, errors, arm, finished[arm], seen.get(("mean", arm)), level)
+            arm: mean_of(fit, errors, arm, finished[arm], seen.get(("mean", arm)), level)
             for arm in finished
         },
         error_df=fit.spread.error_df,
@@ -191,68 +181,10 @@ def analyse(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """A contrast as it is found, before it is held against others."""
-
-    delta: float | None = None
-    seeds: float | None = None  # variance of the estimate
-    images: ImageVariance | None = None
-    error_df: float | None = None
-    df: float | None = None
-    error: float | None = None
-    p: float | None = None
-    method: str = "block"
-    notes: tuple[str, ...] = ()
-
-
-def _measure(
-    fit: BlockFit,
-    errors: ArmErrors | None,
-    weights: Weights,
-    loads: Loads | None,
-    images: ImageVariance | None,
-) -> _Measured:
-    if not weights or not weights.keys() <= fit.arms.keys():
-        return _Measured()
-    if loads is None:
-        delta = fit.difference_of_means(weights)
-        return _Measured(delta=delta, error_df=0, method="means", notes=("no seed in common",))
-    delta, pooled = fit.estimate(loads), fit.spread.error_variance
-    error_df: float = fit.spread.error_df
-    if pooled is None:
-        notes = ("zero spread",) if error_df else ()
-        return _Measured(delta=delta, error_df=error_df, notes=notes)
-    variance, method = pooled * loads.variance, "block"
-    if errors is not None and errors.differ and (own := errors.of(loads)) is not None:
-        variance, error_df = own
-        method = "welch"
-    error, df = _combined(variance, error_df, images)
-    return _Measured(
-        delta=delta,
-        seeds=variance,
-        images=images,
-        error_df=error_df,
-        df=df,
-        error=error,
-        p=two_sided(delta, error, df),
-        method=method,
-    )
-
-
-def _combined(seeds: float, seed_df: float, images: ImageVariance | None) -> tuple[float, float]:
-    """Return the standard error of the sum of both parts, and its degrees of freedom."""
-    if images is None:
-        return math.sqrt(seeds), seed_df
-    total = seeds + images.variance
-    # The images' part is uncertain also where it is estimated as 0, so not by its own df.
-    return math.sqrt(total), total**2 / (seeds**2 / seed_df + images.uncertainty / 2)
-
-
 def _adjust(
     families: Mapping[str, Mapping[str, Weights]],
     asked: Mapping[str, Weights],
-    found: Mapping[str, _Measured],
+    found: Mapping[str, Measured],
     spent: float,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the adjusted p values by name, and the part of alpha of one member by family."""
@@ -284,7 +216,7 @@ def _adjust(
 
 
 def _estimate(
-    found: _Measured,
+    found: Measured,
     *,
     family: str,
     level: float,
@@ -325,7 +257,7 @@ def _estimate(
 
 
 def _verdict(
-    found: _Measured, p_holm: float | None, alpha: float, rope: float | None, spent: float
+    found: Measured, p_holm: float | None, alpha: float, rope: float | None, spent: float
 ) -> str | None:
     assert found.delta is not None and found.error is not None and found.df is not None
     if p_holm is None or found.error_df is None or found.error_df < MIN_ERROR_DF:
@@ -337,39 +269,6 @@ def _verdict(
     if p_holm > alpha:
         return "unresolved"
     return "helps" if found.delta > 0 else "hurts"
-
-
-def _mean(
-    fit: BlockFit,
-    errors: ArmErrors | None,
-    arm: str,
-    by_seed: Mapping[int, float],
-    images: ImageVariance | None,
-    level: float,
-) -> Mean:
-    """Return the mean of an arm, with the spread of the seeds, which a contrast does not hold.
-
-    The variance of one run is the sum of two independent mean squares; the arm's own where arms
-    differ.
-    """
-    value, n, spread = math.fsum(by_seed.values()) / len(by_seed), len(by_seed), fit.spread
-    run = spread.run_variance
-    if run is None:
-        return Mean(value=value, interval=None, n=n)
-    own = float(fit.within[fit.arms[arm]])
-    if errors is not None and errors.differ and n > 1 and own > 0:
-        variance, df = own / (n - 1), float(n - 1)
-    else:
-        parts = ((spread.error, spread.error_df), (spread.seed, spread.seed_df))
-        variance, df = run, satterthwaite(parts)
-    error, df = _combined(variance / n, df, images)
-    return Mean(
-        value=value,
-        interval=around(value, error, df, 1 - level),
-        n=n,
-        seed_error=math.sqrt(variance / n),
-        image_error=None if images is None else math.sqrt(images.variance),
-    )
 
 
 def _n(weights: Weights, values: Values, trainings: Mapping[str, str]) -> int:
