@@ -26,7 +26,7 @@ from recipes.recipe import (
     Recipe,
 )
 from recipes.schedule import Scalar, Schedule, at, cosine, linear, peak, step
-from recipes.spec import format_spec, parse
+from recipes.spec import Levels, format_spec, parse, parse_levels
 from recipes.tree import diff, edit, leaves
 from recipes.yaml import dumps, loads
 
@@ -41,6 +41,7 @@ __all__ = [
     "Facts",
     "Hook",
     "Kind",
+    "Levels",
     "Loss",
     "Model",
     "NotApplicable",
@@ -64,6 +65,7 @@ __all__ = [
     "load",
     "loads",
     "parse",
+    "parse_levels",
     "peak",
     "stack",
     "step",

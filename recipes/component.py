@@ -51,7 +51,7 @@ class Component(ABC):
         changed = [
             f"{entry.name}={show_argument(getattr(self, entry.name))}"
             for entry in dataclasses.fields(self)
-            if getattr(self, entry.name) != _default(entry)
+            if getattr(self, entry.name) != default_argument(entry)
         ]
         return f"{self.name()}({', '.join(changed)})" if changed else self.name()
 
@@ -174,9 +174,16 @@ def check_conflicts(base: Recipe, components: Sequence[Component]) -> None:
 
 def show_argument(value: Any) -> str:
     """Return an argument of a component as the grammar reads it."""
-    if isinstance(value, str) and (value != value.strip() or set(value) & set(",()[]'\"")):
+    if isinstance(value, str) and (value != value.strip() or set(value) & set(",|()[]'\"")):
         return f'"{value}"' if "'" in value else f"'{value}'"
     return show(value)
+
+
+def default_argument(entry: dataclasses.Field[Any]) -> Any:
+    """Return the default of an argument of a component."""
+    if entry.default_factory is not dataclasses.MISSING:
+        return entry.default_factory()
+    return entry.default
 
 
 def _edits(component: Component, recipe: Recipe) -> dict[str, Any]:
@@ -213,9 +220,3 @@ def _check_kind(component: Component, wanted: Mapping[str, Any]) -> None:
             f"{component} is of kind {component.kind.value} and may not write"
             f" {', '.join(foreign)}; that kind may write {', '.join(writes(component.kind))}"
         )
-
-
-def _default(entry: dataclasses.Field[Any]) -> Any:
-    if entry.default_factory is not dataclasses.MISSING:
-        return entry.default_factory()
-    return entry.default

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recipes import Component, RecipeError, Schedule, format_spec, linear, parse
+from recipes import (
+    Component,
+    Levels,
+    RecipeError,
+    Schedule,
+    format_spec,
+    linear,
+    parse,
+    parse_levels,
+)
 from recipes.components import (
     BUNDLES,
     TABLE,
@@ -266,3 +275,91 @@ def test_a_user_s_key_does_not_hide_the_table_s(
     user_module("mine_ls", _BLUR.replace('"blur"', '"ls"'))
     assert parse("ls") == (LabelSmoothing(),)
     assert format_spec(parse("mine_ls:Blur")) == "mine_ls:Blur"
+
+
+@pytest.mark.parametrize(
+    ("text", "alternatives"),
+    [
+        ("ra(magnitude=10|15|20)", [RandAugment(magnitude=m) for m in (10, 15, 20)]),
+        ("ra( 20 | 5 )", [RandAugment(magnitude=m) for m in (20, 5)]),
+        ("wd(value=linear(1e-4, 4e-5)|1e-4)",
+         [WeightDecay(value=linear(1e-4, 4e-5)), WeightDecay(value=1e-4)]),
+        ("sd(rule=linear|'stage')",
+         [StochasticDepth(rule="linear"), StochasticDepth(rule="stage")]),
+        ("ema(warmup=no|yes)", [WeightAveraging(warmup=False), WeightAveraging()]),
+        # Several arguments are their product, in the order of the component's own arguments.
+        ("ra(layers=2|3, magnitude=10|15)",
+         [RandAugment(magnitude=m, layers=n) for m in (10, 15) for n in (2, 3)]),
+        ("ra(layers=3, magnitude=10|15)", [RandAugment(magnitude=m, layers=3) for m in (10, 15)]),
+    ],
+)  # fmt: skip
+def test_levels_are_read_and_read_back(text: str, alternatives: list[Component]) -> None:
+    (found,) = parse_levels(text)
+    assert isinstance(found, Levels)
+    assert list(found.alternatives) == alternatives
+    assert parse_levels(f"ls,{format_spec([found])}") == (LabelSmoothing(), found)
+
+
+def test_without_levels_both_readings_are_one() -> None:
+    with pytest.raises(RecipeError, match="named twice"):
+        parse_levels("ls,training")
+    assert parse_levels("se,training") == parse("se,training")
+
+
+def test_levels_of_a_user_s_component(user_module: Callable[[str, str], ModuleType]) -> None:
+    module = user_module("mine_levels", _BLUR)
+    text = "mine_levels:Blur(word='a|b'|c|'', sizes=[1, 2]|[3], limit=none|2)"
+    (found,) = parse_levels(text)
+    assert isinstance(found, Levels)
+    assert found.alternatives == tuple(
+        module.Blur(word=word, sizes=sizes, limit=limit)
+        for word in ("a|b", "c", "")
+        for sizes in ((1.0, 2.0), (3.0,))
+        for limit in (None, 2)
+    )
+    assert parse_levels(format_spec([found])) == (found,)
+    for one in found.alternatives:
+        assert parse(str(one)) == (one,)
+
+
+def test_one_recipe_holds_one_level() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse("ls(0.1|0.2),se,ra(magnitude=10|15)")
+    assert caught.value.problems == (
+        "ls(epsilon=0.1|0.2) has levels, and a recipe holds one: choose one of them",
+        "ra(magnitude=10|15) has levels, and a recipe holds one: choose one of them",
+    )
+
+
+def test_all_bad_levels_are_told_together() -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_levels("ls(0.1|0.10),ra(magnitude=|5|x),lss(1|2),cos(1|2),se(0.3|)")
+    assert len(caught.value.problems) == 6
+    for words in (
+        "'ls(0.1|0.10)': epsilon = '0.1|0.10' names the level 0.10 twice",
+        "magnitude = '|5|x' leaves a level empty",
+        "magnitude = 'x' is not a number",
+        "there is no component 'lss'",
+        "'cos(1|2)' has no argument '1|2'",
+        "'0.3|' leaves a level empty",
+    ):
+        assert words in str(caught.value)
+
+
+def test_more_levels_than_an_ablation_has_are_refused() -> None:
+    many = "|".join(str(number) for number in range(5))
+    with pytest.raises(RecipeError, match="has 25 combinations of levels; at most 24"):
+        parse_levels(f"ra(magnitude={many}, layers={many})")
+
+
+@pytest.mark.parametrize(
+    "alternatives",
+    [(), (LabelSmoothing(),), (LabelSmoothing(), StochasticDepth()),
+     (LabelSmoothing(), LabelSmoothing()),
+     (RandAugment(magnitude=1), RandAugment(magnitude=2, layers=3))],
+)  # fmt: skip
+def test_levels_are_different_alternatives_of_one_component(
+    alternatives: tuple[Component, ...],
+) -> None:
+    with pytest.raises(ValueError, match="levels"):
+        Levels(alternatives)
