@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from recipes import Recipe, at, peak
+from recipes.component import PROTOCOL
 from recipes.recipe import Hook
 from recipes.tree import value_at
 
@@ -142,6 +143,8 @@ def signature(path: str, arm: Recipe, parent: Recipe) -> Signature:
     if path == "model.bn_momentum" and not (averages(arm) and value_at(arm, path) == 1.0):
         # Beside an average of momentum 1, the raw statistics keep the backbone's own momentum.
         return _must("statistics", may=("raw predictions",))
+    if path in PROTOCOL:  # of a declared exception: the fixed images are cut as it evaluates
+        return _must("evaluation", may=("evaluation forward", "training forward", "loss"))
     return SIGNATURES[path]
 
 

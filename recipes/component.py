@@ -30,6 +30,20 @@ from recipes.tree import (
 )
 from recipes.validate import is_on, show
 
+# How a number is read off a trained network: equal in all arms of a table (design.md section 4).
+PROTOCOL = (
+    "evaluate.split",
+    "evaluate.resolution",
+    "evaluate.crop_fraction",
+    "evaluate.interpolation",
+)
+
+
+_PROTOCOL_HINT = (
+    "; evaluate.* is protocol, of which a table has one: a component that is meant to be an"
+    " exception has the class attribute changes_protocol = True"
+)
+
 
 @dataclass(frozen=True)
 class Component(ABC):
@@ -41,6 +55,7 @@ class Component(ABC):
 
     key: ClassVar[str]
     kind: ClassVar[Kind]
+    changes_protocol: ClassVar[bool] = False  # may write PROTOCOL: its row is another protocol
 
     @abstractmethod
     def edits(self, recipe: Recipe) -> Mapping[str, Any]:
@@ -214,9 +229,15 @@ def _check_kind(component: Component, wanted: Mapping[str, Any]) -> None:
     unknown = [path for path in wanted if not is_path(path)]
     if unknown:
         raise RecipeError([f"{component}: {unknown_leaf(path)}" for path in unknown])
-    foreign = [path for path, value in wanted.items() if not may_write(component.kind, path, value)]
+    exempt = PROTOCOL if component.changes_protocol else ()
+    foreign = [
+        path
+        for path, value in wanted.items()
+        if not may_write(component.kind, path, value) and path not in exempt
+    ]
     if foreign:
         raise RecipeError(
             f"{component} is of kind {component.kind.value} and may not write"
             f" {', '.join(foreign)}; that kind may write {', '.join(writes(component.kind))}"
+            f"{_PROTOCOL_HINT if set(foreign) & set(PROTOCOL) else ''}"
         )
