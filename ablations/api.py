@@ -19,7 +19,7 @@ def plan(
     base: str,
     add: str,
     *,
-    design: str = "ladder",
+    design: str = "",
     seeds: int = 3,
     data: str | None = None,
     settings: Sequence[str] = (),
@@ -32,7 +32,9 @@ def plan(
 ) -> Prepared:
     """Return what `run` with the same arguments would do; trains nothing.
 
-    `more` are the other fields of a `Request`, as `question="alone"` or `until="verdicts"`.
+    `design` is one of `ablate list designs`; empty: the ladder, or auto where `more` has a question
+    or a budget. `more` are the other fields of a `Request`, as `question="alone"` or
+    `until="verdicts"`.
 
     Raises:
         RecipeError, DataError, RequestError: what is wrong with the request.
@@ -55,7 +57,7 @@ def run(
     base: str,
     add: str,
     *,
-    design: str = "ladder",
+    design: str = "",
     seeds: int = 3,
     data: str | None = None,
     settings: Sequence[str] = (),

@@ -105,27 +105,44 @@ def pairs(layout: Layout) -> list[tuple[Arm, Arm]]:
     """Return (parent, arm) of every treatment that has to be proven.
 
     A contrast of two arms names them. Of a pooled effect, its component is proven on the base and
-    on the full arm without it. Every arm that is left is compared with the base.
+    on the full arm without it. Every arm that is left is compared with the base, or, where some
+    component has neither of these (a screen), with the fullest arm that it contains.
     """
     named = {arm.name: arm for arm in layout.arms}
     by_components = {frozenset(map(str, arm.components)): arm for arm in layout.arms}
     base = layout.arms[0]
     full = max(layout.arms, key=lambda arm: len(arm.components))
     found: list[tuple[Arm, Arm]] = []
+    apart = False  # whether a component stands in no pair of arms of its own
     for contrast in layout.contrasts:
-        if contrast.outcome != "applied":
-            continue
+        if contrast.outcome != "applied" or contrast.component is None:
+            continue  # nothing was trained, or the arms of an interaction, proven one by one
         if contrast.control is not None and contrast.treatment is not None:
             found.append((named[contrast.control], named[contrast.treatment]))
             continue
         word = contrast.label.removeprefix("+")
         everything = frozenset(map(str, full.components))
-        for fewer in (frozenset[str](), everything - {word}):
-            if fewer in by_components and fewer | {word} in by_components:
-                found.append((by_components[fewer], by_components[fewer | {word}]))
+        own = [
+            (by_components[fewer], by_components[fewer | {word}])
+            for fewer in (frozenset[str](), everything - {word})
+            if fewer in by_components and fewer | {word} in by_components
+        ]
+        found += own
+        apart = apart or not own
     proven = {arm.name for _, arm in found}
-    found += [(base, arm) for arm in layout.arms[1:] if arm.name not in proven]
+    found += [
+        (_fullest_within(layout, arm) if apart else base, arm)
+        for arm in layout.arms[1:]
+        if arm.name not in proven
+    ]
     return list({(parent.name, arm.name): (parent, arm) for parent, arm in found}.values())
+
+
+def _fullest_within(layout: Layout, arm: Arm) -> Arm:
+    """Return the arm with the most components of those whose components this one has all."""
+    own = set(map(str, arm.components))
+    within = [other for other in layout.arms if set(map(str, other.components)) < own]
+    return max(within, key=lambda other: len(other.components))
 
 
 def _compare(parent: Arm, arm: Arm, seen: Mapping[str, Observation]) -> Certificate:

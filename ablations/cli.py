@@ -209,14 +209,15 @@ def _request_options(parser: _Parser) -> None:
     parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
     _recipe_of_option(parser)
     parser.add_argument("--add", metavar="SPEC", help="components, as ra(magnitude=15),ls or paper")
-    parser.add_argument("--design", metavar="D", help="ladder (default), one-at-a-time, ...")
+    parser.add_argument("--design", metavar="D", help="ladder (default), screen, auto, ...")
     parser.add_argument(
         "--question",
         metavar="Q",
-        help="what an effect means: alone, in_recipe, in_order or average_over_others",
+        help="what an effect means: alone, in_recipe, in_order or average_over_others; without"
+        " --design, auto chooses one that answers it",
     )
     parser.add_argument(
-        "--budget", type=_whole, metavar="RUNS", help="runs that --design auto may spend"
+        "--budget", type=_whole, metavar="RUNS", help="runs that the design may spend"
     )
     parser.add_argument("--seeds", type=_whole, metavar="N", help="runs per arm (3)")
     parser.add_argument(

@@ -81,6 +81,11 @@ class Layout:
         """Return an arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
 
+    def seeds_by_arm(self, asked: int) -> dict[str, int]:
+        """Return how many runs each arm gets, where `asked` is the request's number of seeds."""
+        usual = asked if self.seeds is None else self.seeds
+        return {arm.name: self.replicates.get(arm.name, usual) for arm in self.arms}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:

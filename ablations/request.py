@@ -34,14 +34,14 @@ class Request:
 
     base: str
     add: str
-    design: str = "ladder"
+    design: str = ""  # empty: the ladder, or auto where a question or a budget is given
     seeds: int = 3
     data: str | None = None  # None: the data set of the base where embedded, else digits
     settings: tuple[str, ...] = ()  # "path=value" of --set, in order
     skip_corrupt: bool = False
     recipe_of: str | None = None  # a family whose recipe the base gets; None: its own
     question: str | None = None  # one of ESTIMANDS; None: the design's own
-    budget: int | None = None  # runs that `auto` may spend; None: what the ladder would cost
+    budget: int | None = None  # runs that may be spent; None: by `seeds`, as the design has it
     interactions: tuple[str, ...] = ()  # pairs of components, as "ra:sd"
     null: bool = False  # with arms that are the base again, and a dummy component
     noise: float | None = None  # sd between seeds, in points, that a plan counts with; None: known
@@ -51,6 +51,9 @@ class Request:
     confirm: int = 0  # fresh seeds for the base and the arm that is chosen on minival
 
     def __post_init__(self) -> None:
+        if not self.design:  # settled at once, so that a request is the same however it was asked
+            asked = self.question is not None or self.budget is not None
+            object.__setattr__(self, "design", "auto" if asked else "ladder")
         if not 1 <= self.seeds <= MAX_SEEDS:
             raise RequestError(f"--seeds {self.seeds}: give a number from 1 to {MAX_SEEDS}")
         if self.question is not None and self.question not in ESTIMANDS:

@@ -93,6 +93,11 @@ def extend(
         raise RequestError(
             f"--seeds {seeds}: study {study!r} has {request.seeds} already, and none is taken away"
         )
+    if seeds is not None and seeds != request.seeds and request.budget is not None:
+        raise RequestError(
+            f"--seeds {seeds}: study {study!r} was planned within --budget {request.budget}, which"
+            " decides about its seeds: make another study with a larger budget"
+        )
     wider = request if again else _widened(request, add, seeds)
     prepared = prepared_by(wider)
     now = {(run.arm, run.seed): run.id for run in prepared.plan.runs}
@@ -106,7 +111,14 @@ def extend(
     if LATE_SPLIT in frozen.late or prepared.plan.layout.split != frozen.layout.split:
         late.add(LATE_SPLIT)
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
-    return dataclasses.replace(prepared, plan=plan, revision=revision + (not again))
+    gone = {run.id for run in frozen.runs} - {run.id for run in plan.runs}
+    note = f"{len(gone)} runs of the revision before are in no arm of this one"
+    return dataclasses.replace(
+        prepared,
+        plan=plan,
+        revision=revision + (not again),
+        notes=(*prepared.notes, *([note] if gone else [])),
+    )
 
 
 def _widened(request: Request, add: str | None, seeds: int | None) -> Request:

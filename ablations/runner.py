@@ -88,7 +88,7 @@ def carry_out(
         )
     slots = choose_slots(len(plan.runs), options)
     say(
-        f"study {plan.study}: {len(plan.layout.arms)} arms x {len(plan.seeds)} seeds,"
+        f"study {plan.study}: {len(plan.layout.arms)} arms,"
         f" {len(plan.runs) - len(runs)} runs done, {len(runs)} to train with"
         f" {slots.count} at once on {', '.join(slots.devices)}"
     )

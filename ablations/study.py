@@ -21,6 +21,7 @@ from ablations.designs import lay_out
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, run_id
 from ablations.plans import Plan, Run
+from ablations.protocol import check_protocol
 from ablations.request import Request
 from lightning_modules.data import (
     DataError,
@@ -31,7 +32,7 @@ from lightning_modules.data import (
     parse_data,
 )
 from lightning_modules.execution import Execution, Tracking
-from recipes import Recipe, parse
+from recipes import Recipe, parse_levels
 from recipes.identity import digest
 from recipes.text import plain
 from recipes.tree import leaves
@@ -79,7 +80,7 @@ def plan_study(
     """
     ledger = Ledger(home)
     base = resolve(request.base, ledger.cache)
-    components = parse(request.add)
+    components = parse_levels(request.add)
     spec = _data_spec(request, base)
     given: tuple[str, ...] = ()
     if request.recipe_of is not None:
@@ -94,15 +95,31 @@ def plan_study(
     if base.data.dataset != spec.name:
         raise RequestError(f"data.dataset = {base.data.dataset!r}: choose the data with --data")
     base, hardware = fit_to_hardware(base, request.settings, device)
-    layout = lay_out(request.design, base, components)
-    seeds = tuple(range(request.seeds))
+    layout = lay_out(
+        request.design,
+        base,
+        components,
+        question=request.question,
+        interactions=request.interactions,
+        budget=request.budget,
+        seeds=request.seeds,
+        noise=request.noise,
+    )
+    exceptions = check_protocol(layout)
+    counts = layout.seeds_by_arm(request.seeds)
+    seeds = tuple(range(max(counts.values())))
     runs = tuple(
         Run(id=run_id(arm.recipe, facts.fingerprint, seed), arm=arm.name, seed=seed)
         for seed in seeds
         for arm in layout.arms
+        if seed < counts[arm.name]
     )
-    if not any(contrast.outcome == "applied" for contrast in layout.contrasts):
-        reasons = "; ".join(f"{one.label[1:]}: {one.reason}" for one in layout.contrasts)
+    if len(layout.arms) == 1:
+        reasons = "; ".join(
+            dict.fromkeys(
+                f"{one.label.removeprefix('+')}: {one.reason}" for one in layout.contrasts
+            )
+        )
         raise RequestError(f"no component of {request.add!r} changes anything here: {reasons}")
     name = study
     if name is None:
@@ -116,6 +133,7 @@ def plan_study(
         if facts.skipped
         else "",
         *given[:1],
+        *exceptions,
     ]
     plan = Plan(
         study=name,

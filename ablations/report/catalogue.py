@@ -54,8 +54,10 @@ def designs() -> str:
     """Return the designs with what each asks."""
     return "\n\n".join(
         f"{name}\n"
-        + "\n".join(f"    {line}" for line in inspect.cleandoc(make.__doc__ or "").splitlines())
-        for name, make in DESIGNS.items()
+        + "\n".join(
+            f"    {line}" for line in inspect.cleandoc(design.make.__doc__ or "").splitlines()
+        )
+        for name, design in DESIGNS.items()
     )
 
 

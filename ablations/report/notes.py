@@ -40,6 +40,7 @@ def findings(
         *_shared(answer.trainings),
         *_late(plan),
         *plan.layout.notes,
+        *plan.layout.aliases,
         *plan.notes,
     ]
     return [_one_line(note) for note in found]
@@ -86,8 +87,11 @@ def _runs(outcomes: Sequence[Outcome]) -> Iterable[str]:
     left = [one for one in outcomes if one.status != "finished" and one.status not in FAILED]
     if left:
         yield f"{len(left)} of {len(outcomes)} runs have not finished: these numbers may still move"
-    seeds = {frozenset(by_seed) for by_seed in values_by_arm(outcomes).values() if by_seed}
-    if len(seeds) > 1:
+    planned: dict[str, set[int]] = {}
+    for outcome in outcomes:
+        planned.setdefault(outcome.run.arm, set()).add(outcome.run.seed)
+    finished = {arm: by_seed.keys() for arm, by_seed in values_by_arm(outcomes).items() if by_seed}
+    if len({frozenset(planned[arm] - seeds) for arm, seeds in finished.items()}) > 1:
         yield (
             "some arms lack seeds that others have: deltas are adjusted for it, and are not the"
             " differences of the values"

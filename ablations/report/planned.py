@@ -61,7 +61,8 @@ def planned_document(
         "slots": slots,
         "seconds": seconds / max(min(slots, len(missing)), 1) if expected else None,
         "certificates": [dict(one) for one in certificates if "damaged" not in one],
-        "notes": list(plan.notes),
+        "aliases": list(plan.layout.aliases),
+        "notes": [*plan.layout.notes, *plan.notes],
     }
 
 
@@ -69,14 +70,14 @@ def planned_table(found: Mapping[str, Any]) -> str:
     """Return the plan as text for a terminal."""
     protocol = found["protocol"]
     lines = [
-        *found["notes"],
+        *(line for note in found["notes"] for line in textwrap.wrap(note, 100)),
         f"study {found['study']}: {found['design']} of {found['base']} on {found['data']},"
-        f" {len(found['arms'])} arms x {len(found['seeds'])} seeds",
+        f" {len(found['arms'])} arms, {found['runs']} runs",
         f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, after the last step",
         "",
         "components",
     ]
-    wide = max(len(contrast["label"]) for contrast in found["contrasts"])
+    wide = max((len(contrast["label"]) for contrast in found["contrasts"]), default=0)
     for contrast in found["contrasts"]:
         if contrast["outcome"] == "applied":
             words = ", ".join(
@@ -84,7 +85,8 @@ def planned_table(found: Mapping[str, Any]) -> str:
             )
         else:
             words = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
-        lines.append(f"  {contrast['label']:<{wide}}  {contrast['kind']:<14}  {words}")
+        kind = contrast["kind"] or "interaction"
+        lines.append(f"  {contrast['label']:<{wide}}  {kind:<14}  {words}")
     lines += ["", "arms"]
     width = max(len(arm["arm"]) for arm in found["arms"])
     for arm in found["arms"]:
@@ -93,6 +95,9 @@ def planned_table(found: Mapping[str, Any]) -> str:
         lines.append(
             f"  {arm['arm']:<{width}}  {arm['missing']} of {len(arm['runs'])} to train  {price}"
         )
+    if found["aliases"]:
+        lines += ["", "aliases: what the arms cannot tell apart"]
+        lines += [line for text in found["aliases"] for line in _item(text)]
     if found["certificates"]:
         lines += ["", "certificates: what each arm changes, looked at on what was built"]
         lines += [line for one in found["certificates"] for line in _certificate(one)]
@@ -103,6 +108,10 @@ def planned_table(found: Mapping[str, Any]) -> str:
         f"{found['missing']} of {found['runs']} runs to train{price}; nothing was trained",
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _item(text: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def _certificate(one: Mapping[str, Any]) -> Iterator[str]:

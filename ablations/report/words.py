@@ -12,6 +12,7 @@ ESTIMANDS = {
     "in_recipe": "in recipe: each beside all the others",
     "average_over_others": "average over others: each over all combinations of the others",
 }
+INTERACTIONS = "interactions: two together, beyond what each is worth by itself"
 NOTHING = "-"
 _SIDES = ("training", "architecture")
 _DEMONSTRATION = "digits"
@@ -39,7 +40,16 @@ def by_estimand(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping
     contrasts: Sequence[Mapping[str, Any]] = document["contrasts"]
     for estimand in dict.fromkeys(contrast["estimand"] for contrast in contrasts):
         same = [contrast for contrast in contrasts if contrast["estimand"] == estimand]
-        yield ESTIMANDS.get(estimand, estimand), same
+        pairs = [contrast for contrast in same if _is_interaction(contrast)]
+        if len(same) > len(pairs):
+            others = [contrast for contrast in same if not _is_interaction(contrast)]
+            yield ESTIMANDS.get(estimand, estimand), others
+        if pairs:
+            yield f"{INTERACTIONS} ({estimand.replace('_', ' ')})", pairs
+
+
+def _is_interaction(contrast: Mapping[str, Any]) -> bool:
+    return contrast["component"] is None and " x " in contrast["label"]
 
 
 def split_sentences(document: Mapping[str, Any]) -> list[str]:

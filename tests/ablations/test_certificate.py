@@ -158,6 +158,26 @@ def test_every_arm_of_every_design_is_proven(design):
         assert ("base", "ls") in names and ("sd,se,resnetd", "ls,sd,se,resnetd") in names
 
 
+def test_a_screen_is_proven_arm_by_arm(execution):
+    layout = lay_out("screen", load("tiny"), parse("ls,sd,ra,se,resnetd"), budget=10)
+    found = pairs(layout)
+    full = layout.arms[1].name
+    parents = {arm.name: parent for parent, arm in found if arm.name == full}
+    assert len(parents[full].components) == 3  # the fullest that it contains
+    assert all(set(parent.components) < set(arm.components) for parent, arm in found)
+    check(certificates(layout, execution))
+
+
+def test_a_treatment_that_does_nothing_is_found_among_others(execution, monkeypatch):
+    layout = lay_out("screen", load("tiny"), parse("ls,sd,ra,se,resnetd"), budget=10)
+    with monkeypatch.context() as patch:
+        MUTANTS["ra"][1]["nothing"](patch)
+        found = certificates(layout, execution)
+    for one in found[1:]:
+        arm = layout.arm(one.arm)
+        assert one.treated != any(component.key == "ra" for component in arm.components)
+
+
 def test_a_certificate_is_plain_json(base_seen, execution):
     for one in judged("ls", base_seen, execution):
         plain = one.plain()

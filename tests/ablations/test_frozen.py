@@ -25,6 +25,12 @@ SPECS = [
     ("leave-one-out", "ls(0.2),se"),
     ("factorial", "ls,se"),
     ("ladder", "ls,wd(1e-4),se"),  # one is there already
+    ("leave-one-out", "ls(0.1|0.2),se"),  # levels
+    ("bracket", "ls,sd"),
+    ("screen", "ls,sd,se"),
+    ("auto", "ls,sd,se"),
+    ("shapley", "ls,sd,se"),
+    ("blocks", "ls,se"),
 ]
 
 
@@ -42,7 +48,8 @@ def plain(plan: Plan) -> object:
 @pytest.mark.parametrize(("design", "add"), SPECS)
 def test_a_plan_survives_freezing(design: str, add: str, tmp_path: Path) -> None:
     made = plan("tiny", add, design=design, seeds=2, home=tmp_path)
-    late = dataclasses.replace(made.plan, late=frozenset({made.plan.layout.contrasts[0].label}))
+    labels = [contrast.label for contrast in made.plan.layout.contrasts]
+    late = dataclasses.replace(made.plan, late=frozenset(labels[:1]))
     freeze(late, made.request, tmp_path / "study", revision=1)
     found, request, revision = thaw(tmp_path / "study")
     assert (request, revision) == (made.request, 1)
@@ -145,3 +152,15 @@ def test_a_report_needs_no_code_of_the_users(tmp_path: Path) -> None:
         for row in document(found, outcomes_of(found, Ledger(tmp_path / "home")))["contrasts"]
     ]
     assert labels == ["+ls", "+mine:Slow"]
+
+
+def test_seeds_by_arm_and_the_alias_table_survive_freezing(tmp_path: Path) -> None:
+    made = plan("tiny", "ls,sd,ra,se,resnetd", question="average_over_others", budget=28,
+                design="screen", seeds=1, home=tmp_path)  # fmt: skip
+    freeze(made.plan, made.request, tmp_path / "study")
+    found, request, _ = thaw(tmp_path / "study")
+    assert request == made.request
+    assert found.runs == made.plan.runs and len(found.runs) == 28
+    assert found.seeds == made.plan.seeds
+    assert found.layout.aliases == made.plan.layout.aliases != ()
+    assert found.layout.contrasts == made.plan.layout.contrasts

@@ -50,6 +50,18 @@ def test_every_part_of_a_request_is_in_its_name(change: dict[str, Any]) -> None:
     assert dataclasses.replace(REQUEST).name() == REQUEST.name()
 
 
+def test_a_question_or_a_budget_without_a_design_is_for_auto() -> None:
+    assert Request(base="tiny", add="ls").design == "ladder"
+    assert Request(base="tiny", add="ls", question="alone").design == "auto"
+    assert Request(base="tiny", add="ls", budget=12).design == "auto"
+    assert Request(base="tiny", add="ls", design="bracket", question="alone").design == "bracket"
+    for more in ({"question": "alone"}, {"budget": 12}):
+        request = from_plain({"base": "tiny", "add": "ls", **more}, "here")
+        assert (
+            from_plain(request.plain(), "here") == request == Request(base="tiny", add="ls", **more)
+        )
+
+
 def test_studies_from_before_there_were_families_keep_their_names() -> None:
     request = Request(base="tiny", add="ls,se", seeds=5, settings=("optim.lr=0.1",))
     # The digest of these seven keys, as it was made then.

@@ -160,3 +160,33 @@ def test_more_seeds_and_components_train_only_what_is_new(
     assert kept.read_text() == more.out
     # A component that it has is a mistake, not the same extension once more.
     assert "named twice" in call("extend", finished.study, "--add", "do,do", "--home", home).err
+
+
+def test_levels_may_be_added_and_a_screen_may_grow(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    made = plan("tiny", "ls,sd,se", design="screen", seeds=1, home=tmp_path, study="mine")
+    assert len(made.plan.runs) == 8 + 2 * 6
+    open_or_freeze(made, ledger)
+
+    def wider(add: str | None, seeds: int | None) -> Prepared:
+        return extend(
+            lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", add, seeds
+        )
+
+    again = wider(None, 2)
+    assert len(again.plan.runs) == 16  # two seeds each, and no replicates then
+    assert "10 runs of the revision before are in no arm of this one" in again.notes
+    levels = wider("ra(magnitude=5|9)", None)
+    assert {"+ra(magnitude=5)", "+ra(magnitude=9)"} <= levels.plan.late
+    assert levels.request.add == "ls,sd,se,ra(magnitude=5|9)"
+    open_or_freeze(levels, ledger)
+    assert thaw(ledger.study_folder("mine"))[1] == levels.request
+
+
+def test_a_budget_is_not_widened_by_seeds(tmp_path: Path) -> None:
+    made = plan("tiny", "ls,sd,se", budget=12, home=tmp_path, study="mine")
+    open_or_freeze(made, Ledger(tmp_path))
+    with pytest.raises(RequestError, match="planned within --budget 12, which decides about its s"):
+        extend(
+            lambda request: plan_study(request, tmp_path, "mine"), Ledger(tmp_path), "mine", None, 5
+        )

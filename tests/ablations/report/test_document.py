@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from ablations import RequestError
-from ablations.plans import Outcome
-from ablations.report import document
-from tests.ablations.report.studies import changed, contrast, has_note, study
+from ablations.designs import DESIGNS, lay_out
+from ablations.plans import Outcome, Run
+from ablations.report import FORMATS, document, render
+from recipes import parse
+from tests.ablations.report.studies import base_recipe, changed, contrast, has_note, study
 
 
 def test_the_keys_are_the_contract() -> None:
@@ -255,3 +257,36 @@ def test_a_finished_run_without_a_finite_value_is_refused_by_name() -> None:
     plan, outcomes = study()
     with pytest.raises(RequestError, match="arm 'base', seed 0 is nan"):
         document(plan, changed(outcomes, "base", {0}, value=float("nan")))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("design", DESIGNS)
+def test_every_design_is_reported_in_every_format(design: str, form: str) -> None:
+    plan, outcomes = study(design=design)
+    found = document(plan, outcomes)
+    text = render(found, form)
+    assert all(one["label"] in text or form == "markdown" for one in found["contrasts"])
+    assert [one["verdict"] for one in found["contrasts"] if one["interval"] is None] == []
+    assert all(alias in found["notes"] for alias in plan.layout.aliases)
+
+
+def test_interactions_stand_under_a_heading_of_their_own() -> None:
+    plan, outcomes = study()
+    layout = lay_out("factorial", base_recipe(), parse("ls,sd,se,resnetd"), interactions=["ls:se"])
+    runs = tuple(
+        Run(id=f"{arm.name}-{seed}", arm=arm.name, seed=seed)
+        for arm in layout.arms
+        for seed in range(2)
+    )
+    plan = replace(plan, layout=layout, runs=runs, seeds=(0, 1))
+    values = {run: 80 + 3 * (run.arm in ("ls,se", "base")) + 0.1 * run.seed for run in runs}
+    found = document(plan, [Outcome(run=run, status="finished", value=values[run]) for run in runs])
+    row = found["contrasts"][-1]
+    assert (row["label"], row["component"], row["kind"]) == ("ls x se", None, None)
+    assert row["delta"] == pytest.approx((3 + 3) / 4)  # of four contexts, one has both ends
+    text = render(found, "table")
+    assert (
+        text.index("average over others:")
+        < text.index("interactions: two together")
+        < (text.index("ls x se"))
+    )
