@@ -133,8 +133,8 @@ def test_variances_and_degrees_of_freedom_are_those_of_the_fit(budget: int) -> N
     fit = fit_blocks(cells, {})
     found = variances(layout, layout.contrasts, 1)
     for contrast, variance in zip(layout.contrasts, found, strict=True):
-        told = fit.contrast(contrast.weights)
-        assert told is not None and told[1] == pytest.approx(float(variance))
+        loads = fit.loads(contrast.weights)
+        assert loads is not None and loads.variance == pytest.approx(float(variance))
     assert error_df(layout, 1) == fit.spread.error_df
 
 
