@@ -15,6 +15,7 @@ from typing import Any
 from ablations.observed import Observation
 from ablations.signatures import averages
 from lightning_modules.schedules import ema_decay_at, lr_factor, peak_lr
+from lightning_modules.streams import redrawn
 from recipes import Recipe, at, peak
 from recipes.tree import value_at
 from recipes.validate import show
@@ -29,7 +30,8 @@ _DEVIATIONS = 5.0  # of a binomial share, for what is random
 def contradictions(recipe: Recipe, seen: Observation) -> list[str]:
     """Return where the built objects are not what the recipe's leaves say, one line each."""
     hooks = {hook.hook for hook in recipe.custom}
-    found = [*_epochs(recipe, seen), *_first_loss(seen), *_average(recipe, seen)]
+    found = [*_epochs(recipe, seen), *_streams(recipe, seen), *_first_loss(seen)]
+    found += _average(recipe, seen)
     found += _gradients(seen)
     if "optimizer" not in hooks:
         found += [*_learning_rate(recipe, seen), *_groups(recipe, seen)]
@@ -49,6 +51,13 @@ def _epochs(recipe: Recipe, seen: Observation) -> Iterator[str]:
         yield _said("optim.epochs", recipe.optim.epochs, seen["steps"]["epochs"], "the Trainer has")
     if seen["batch"][0] != recipe.data.batch_size:
         yield _said("data.batch_size", recipe.data.batch_size, seen["batch"][0], "the loader has")
+
+
+def _streams(recipe: Recipe, seen: Observation) -> Iterator[str]:
+    wanted = str(redrawn(0, recipe.optim.redraw))  # a probe looks at seed 0
+    for part, found in seen["streams"].items():
+        if found != wanted:
+            yield _said("optim.redraw", recipe.optim.redraw, found, f"the {part} draws from seed")
 
 
 def _learning_rate(recipe: Recipe, seen: Observation) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Two observations of built objects (`lightning_modules.probe`) compared, aspect by aspect.
 
-The file is long because there are twenty-seven aspects.
+The file is long because there are twenty-eight aspects.
 """
 
 from __future__ import annotations
@@ -132,6 +132,13 @@ def _learning_rate(parent: Observation, arm: Observation) -> str:
     return "" if old == new else "at other steps"
 
 
+def _streams(parent: Observation, arm: Observation) -> str:
+    old, new = parent["streams"], arm["streams"]
+    return (
+        "" if old == new else f"drawn anew for {' and '.join(k for k in old if old[k] != new[k])}"
+    )
+
+
 def _curve(path: str) -> Callable[[Observation, Observation], str]:
     def compare(parent: Observation, arm: Observation) -> str:
         old, new = (
@@ -244,6 +251,7 @@ def _epochs(parent: Observation, arm: Observation) -> str:
 
 
 ASPECTS: dict[str, Callable[[Observation, Observation], str]] = {
+    "random streams": _streams,
     "modules": _modules,
     "parameters": _parameters,
     "first weights": _first_weights,

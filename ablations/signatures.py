@@ -100,6 +100,8 @@ SIGNATURES: dict[str, Signature] = {
     "optim.grad_clip": _must("gradient clipping"),
     "optim.ema_decay": _must("average"),
     "optim.ema_warmup": _must("average"),
+    # Nothing but what random numbers decide.
+    "optim.redraw": _must("random streams", "first weights", "inputs", may=("targets",)),
     "loss.label_smoothing": _must("label smoothing", "loss"),
     # Predictions that are no finite numbers cannot be told apart; weights can.
     "evaluate.weights": _must("evaluation", "reported weights"),
@@ -140,6 +142,9 @@ def signature(path: str, arm: Recipe, parent: Recipe) -> Signature:
         now, before = (at(one.augment.randaug_magnitude, 0.0) for one in (arm, parent))
         on = arm.augment.randaug_layers and parent.augment.randaug_layers
         return _CROP if on and now != before else SIGNATURES[path]
+    if path == "optim.redraw" and any(hook.hook == "model" for hook in arm.custom):
+        # A user's network may begin at weights of its own, as pre-trained ones.
+        return _must("random streams", "inputs", may=("first weights", "targets"))
     if path == "model.bn_momentum" and not (averages(arm) and value_at(arm, path) == 1.0):
         # Beside an average of momentum 1, the raw statistics keep the backbone's own momentum.
         return _must("statistics", may=("raw predictions",))

@@ -20,7 +20,7 @@ from lightning_modules.image_data import Batch
 from lightning_modules.knobs import Knobs
 from lightning_modules.optim import make_optimizer
 from lightning_modules.schedules import ema_decay_at, lr_factor
-from lightning_modules.streams import stream_seed
+from lightning_modules.streams import redrawn, stream_seed
 from recipes import Recipe, RecipeError, at, peak
 from recipes.tree import edit
 
@@ -46,6 +46,7 @@ class Classifier(pl.LightningModule):
             raise RecipeError(f"how many classes has {recipe.data.dataset!r}? pass classes=")
         if recipe.task != "classification":
             raise RecipeError(f"no interpreter for the task {recipe.task!r}")
+        seed = redrawn(seed, recipe.optim.redraw)
         self.recipe, self.seed, self.classes = recipe, seed, found
         network = build(recipe.model, classes=found, seed=seed)
         # Statistics of the raw weights keep the backbone's own momentum; see `Averaged`.

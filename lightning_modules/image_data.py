@@ -43,7 +43,7 @@ from lightning_modules.data import (
     read_crop,
     training_parts,
 )
-from lightning_modules.streams import draws, permutation, stream_seed
+from lightning_modules.streams import draws, permutation, redrawn, stream_seed
 from recipes import Recipe, at
 
 # Per-channel statistics of ImageNet, as in tensorflow/tpu's resnet_preprocessing (times 255).
@@ -116,7 +116,7 @@ class ImageData(pl.LightningDataModule):
         on_request: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
-        self.recipe, self.seed = recipe, seed
+        self.recipe, self.seed = recipe, redrawn(seed, recipe.optim.redraw)
         self._spec = DataSpec(recipe.data.dataset, folder)
         self._cache, self._threads, self._skip_corrupt = cache, threads, skip_corrupt
         self._expected, self.on_request = expected, on_request

@@ -34,6 +34,11 @@ def stream_seed(seed: int, *names: str | int) -> int:
     return stream_key(seed, "seed", *names) & (2**63 - 1)
 
 
+def redrawn(seed: int, redraw: int) -> int:
+    """Return the seed that all streams of a run are drawn from: its own where `redraw` is 0."""
+    return stream_seed(seed, "redraw", redraw) if redraw else seed
+
+
 def draws(
     seed: int, stream: Stream, epoch: int, start: int, count: int, width: int
 ) -> npt.NDArray[np.float64]:

@@ -277,6 +277,13 @@ class Optim:
         feeds_back=False,
     )
     precision: str = leaf("arithmetic of the network", "32", choices=("32", "bf16"))
+    redraw: int = leaf(
+        "another draw of every random stream, as from another seed; 0: the seed's own",
+        0,
+        kinds=_TRAINING,
+        low=0,
+        high=1_000_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
         "transforms": transforms(data),
         "protocol": protocol(data),
         "batch": _batch(data),
+        "streams": {"network": str(module.seed), "data": str(data.seed)},
     }
     structure.wake(network)
     plain, targets, *_ = data.plain()

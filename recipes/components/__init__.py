@@ -7,6 +7,7 @@ from recipes.components.cosine_lr import CosineLR
 from recipes.components.dropout import Dropout
 from recipes.components.label_smoothing import LabelSmoothing
 from recipes.components.longer_training import LongerTraining
+from recipes.components.null import Null
 from recipes.components.randaugment import RandAugment
 from recipes.components.resnet_d import ResNetD
 from recipes.components.squeeze_excite import SqueezeExcite
@@ -14,7 +15,7 @@ from recipes.components.stochastic_depth import StochasticDepth
 from recipes.components.weight_averaging import WeightAveraging
 from recipes.components.weight_decay import WeightDecay
 
-# ResNet-RS Table 1, from the first rung to the last.
+# ResNet-RS Table 1, from the first rung to the last; then what the paper has not.
 TABLE: dict[str, type[Component]] = {
     component.key: component
     for component in (
@@ -28,6 +29,7 @@ TABLE: dict[str, type[Component]] = {
         WeightDecay,
         SqueezeExcite,
         ResNetD,
+        Null,
     )
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "Dropout",
     "LabelSmoothing",
     "LongerTraining",
+    "Null",
     "RandAugment",
     "ResNetD",
     "SqueezeExcite",

@@ -27,6 +27,7 @@ from lightning_modules import (
 )
 from lightning_modules.augment import RandAugment
 from lightning_modules.image_data import ImageData
+from lightning_modules.streams import redrawn
 from recipes import Recipe, at
 
 Patch = pytest.MonkeyPatch
@@ -196,6 +197,26 @@ def _rate(patch: Patch) -> None:
     patch.setattr(optim, "peak_lr", lambda recipe, batch: 1.1 * real(recipe, batch))
 
 
+def _redraw(network: Callable[..., int], data: Callable[..., int]) -> Mutant:
+    def mutate(patch: Patch) -> None:
+        patch.setattr(classifier, "redrawn", network)
+        patch.setattr(image_data, "redrawn", data)
+
+    return mutate
+
+
+def _as_before(seed: int, redraw: int) -> int:
+    return seed
+
+
+def _redrawn_twice(seed: int, redraw: int) -> int:
+    return redrawn(redrawn(seed, redraw), redraw)
+
+
+def _first_redraw(seed: int, redraw: int) -> int:
+    return redrawn(seed, min(redraw, 1))
+
+
 # Each component as it is asked for, and its mutants. What must move is given a schedule.
 MUTANTS: dict[str, tuple[str, dict[str, Mutant]]] = {
     "cos": (
@@ -270,6 +291,14 @@ MUTANTS: dict[str, tuple[str, dict[str, Mutant]]] = {
             "nothing": _parts(lambda parts: frozenset()),
             "twice": _built(_second_pool),
             "stuck": _parts(lambda parts: parts - {"shortcut"}),
+        },
+    ),
+    "null": (
+        "null(redraw=2)",
+        {
+            "nothing": _redraw(_as_before, _as_before),
+            "twice": _redraw(_redrawn_twice, _redrawn_twice),
+            "stuck": _redraw(_first_redraw, _first_redraw),
         },
     ),
 }
@@ -353,5 +382,7 @@ ELSEWHERE: dict[str, tuple[dict[str, Any], Mutant]] = {
         _magnitude_one,
     ),
     "batches are small": ({"data.batch_size": 64}, _small_batches),
+    "the order is not redrawn": ({"optim.redraw": 1}, _redraw(redrawn, _as_before)),
+    "the network is not redrawn": ({"optim.redraw": 1}, _redraw(_as_before, redrawn)),
     "everything decays": ({"optim.decay_scope": "kernels"}, _one_scope),
 }

@@ -12,7 +12,7 @@ from lightning_modules import Classifier, Execution, ImageData, fit
 from lightning_modules.augment import RANDOM_BOXES, box_width
 from lightning_modules.data import DataError
 from lightning_modules.image_data import MEAN, STD
-from lightning_modules.streams import draws
+from lightning_modules.streams import draws, redrawn
 from recipes import Recipe, edit, parse, stack
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
@@ -125,6 +125,24 @@ def test_order_and_crops_vary_with_the_seed_and_the_epoch(cropped, cache):
 
 
 # What is trained on and what is not -------------------------------------------------------------
+
+
+def test_a_redraw_is_a_run_of_another_seed_and_nothing_else(cropped, cache):
+    half = edit(cropped, {"data.train_fraction": 0.5})
+    again, other = edit(half, {"optim.redraw": 1}), redrawn(3, 1)
+    assert torch.equal(
+        prepared(opened(again, cache, seed=3)), prepared(opened(half, cache, seed=other))
+    )
+    weights = [
+        Classifier(recipe, seed=seed).network.state_dict()
+        for recipe, seed in ((again, 3), (half, other), (half, 3))
+    ]
+    same, different = (
+        {name for name, value in weights[0].items() if torch.equal(value, one[name])}
+        for one in weights[1:]
+    )
+    assert same == set(weights[0])
+    assert "conv1.weight" not in different
 
 
 def test_minival_and_validation_are_never_trained_on(tiny, cache):

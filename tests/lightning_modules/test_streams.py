@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lightning_modules import streams
-from lightning_modules.streams import draws, permutation, stream_key, stream_seed
+from lightning_modules.streams import draws, permutation, redrawn, stream_key, stream_seed
 
 
 @pytest.mark.parametrize("width", [1, 3, 4, 5, 22])
@@ -35,6 +35,16 @@ def test_seed_stream_epoch_and_position_all_matter():
 
 def test_a_stream_name_is_the_same_alone_and_in_a_tuple():
     assert np.array_equal(draws(0, "crop", 0, 0, 3, 4), draws(0, ("crop",), 0, 0, 3, 4))
+
+
+def test_a_redraw_of_none_is_the_seed_itself():
+    assert [redrawn(seed, 0) for seed in (0, 1, 7, 2**62)] == [0, 1, 7, 2**62]
+
+
+def test_every_redraw_of_every_seed_is_another_seed():
+    found = {redrawn(seed, redraw) for seed in range(20) for redraw in range(20)}
+    assert len(found) == 20 * 20
+    assert all(0 <= seed < 2**63 for seed in found)
 
 
 def test_names_cannot_run_into_each_other():

@@ -46,6 +46,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "wd": {"value": linear(1e-4, 4e-5)},
     "se": {"ratio": 0.0625},
     "resnetd": {"parts": "stem+stride+shortcut"},
+    "null": {"redraw": 2},
 }
 
 # Pairs whose order changes the recipe, each with its reason.
