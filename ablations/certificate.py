@@ -111,7 +111,7 @@ def pairs(layout: Layout) -> list[tuple[Arm, Arm]]:
     named = {arm.name: arm for arm in layout.arms}
     by_components = {frozenset(map(str, arm.components)): arm for arm in layout.arms}
     base = layout.arms[0]
-    full = max(layout.arms, key=lambda arm: len(arm.components))
+    full = layout.full
     found: list[tuple[Arm, Arm]] = []
     apart = False  # whether a component stands in no pair of arms of its own
     for contrast in layout.contrasts:

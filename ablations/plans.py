@@ -86,6 +86,18 @@ class Layout:
         usual = asked if self.seeds is None else self.seeds
         return {arm.name: self.replicates.get(arm.name, usual) for arm in self.arms}
 
+    @property
+    def dummies(self) -> frozenset[str]:
+        """Return the names of the arms that `--null` adds: other draws of arms that are there."""
+        nulls = [one for one in self.contrasts if one.family == NULL]
+        return frozenset(one.treatment for one in nulls if one.treatment is not None)
+
+    @property
+    def full(self) -> Arm:
+        """Return the arm with the most components, dummies aside."""
+        own = [arm for arm in self.arms if arm.name not in self.dummies]
+        return max(own, key=lambda arm: len(arm.components))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -139,8 +151,7 @@ class Plan:
     @property
     def ends(self) -> tuple[str, ...]:
         """Return the names of the base and of the arm with the most components."""
-        fullest = max(self.layout.arms, key=lambda arm: len(arm.components))
-        return tuple(dict.fromkeys([self.layout.arms[0].name, fullest.name]))
+        return tuple(dict.fromkeys([self.layout.arms[0].name, self.layout.full.name]))
 
     @property
     def protocol(self) -> dict[str, Any]:

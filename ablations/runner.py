@@ -205,7 +205,7 @@ def _between(arm: Arm, known: Mapping[str, float], keys: Mapping[str, str], plan
     """Return the seconds of a run of one arm: by its components between the ends, by its epochs."""
     first, last = (plan.layout.arm(name) for name in (plan.ends[0], plan.ends[-1]))
     low, high = (known[keys[end.name]] / end.recipe.optim.epochs for end in (first, last))
-    share = len(arm.components) / max(len(last.components), 1)
+    share = min(len(arm.components) / max(len(last.components), 1), 1.0)  # a dummy costs nothing
     return (low + (high - low) * share) * arm.recipe.optim.epochs
 
 

@@ -20,6 +20,7 @@ from ablations.bases import (
 from ablations.designs import lay_out
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, run_id
+from ablations.nulls import with_nulls
 from ablations.plans import Plan, Run
 from ablations.protocol import check_protocol
 from ablations.request import Request
@@ -105,6 +106,14 @@ def plan_study(
         seeds=request.seeds,
         noise=request.noise,
     )
+    if len(layout.arms) == 1:
+        reasons = "; ".join(
+            dict.fromkeys(
+                f"{one.label.removeprefix('+')}: {one.reason}" for one in layout.contrasts
+            )
+        )
+        raise RequestError(f"no component of {request.add!r} changes anything here: {reasons}")
+    layout = with_nulls(layout) if request.null else layout
     exceptions = check_protocol(layout)
     counts = layout.seeds_by_arm(request.seeds)
     seeds = tuple(range(max(counts.values())))
@@ -114,13 +123,6 @@ def plan_study(
         for arm in layout.arms
         if seed < counts[arm.name]
     )
-    if len(layout.arms) == 1:
-        reasons = "; ".join(
-            dict.fromkeys(
-                f"{one.label.removeprefix('+')}: {one.reason}" for one in layout.contrasts
-            )
-        )
-        raise RequestError(f"no component of {request.add!r} changes anything here: {reasons}")
     name = study
     if name is None:
         name = f"{request.name()[:-8]}{digest([request.plain(), [run.id for run in runs]])[:8]}"
