@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Print arms, shared runs, what applies, cost; train nothing."""
     from ablations.answers import certificates_of
+    from ablations.foresight import foresee
     from ablations.report.planned import planned_document, planned_table
     from ablations.runner import appraise, choose_slots
     from ablations.study import missing_runs, plan_study
@@ -74,7 +75,8 @@ def plan(arguments: argparse.Namespace) -> int:
         expected, proven = appraise(prepared, ledger, options)
         certificates = [one.plain() for one in proven]
     slots = choose_slots(len(prepared.plan.runs), options)
-    found = planned_document(prepared.plan, missing, expected, slots.count, certificates)
+    ahead = foresee(prepared, ledger, options, missing, slots)
+    found = planned_document(prepared.plan, missing, expected, slots.count, ahead, certificates)
     show_result(_json(found) if arguments.format == "json" else planned_table(found))
     return 0
 

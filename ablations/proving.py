@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ablations.certificate import Certificate, certify, check
+from ablations.disk import state_bytes
 from ablations.errors import RequestError
 from ablations.launch.job import Observe
 from ablations.launch.local import LocalPool
@@ -50,11 +51,7 @@ def prove(
     Raises:
         RequestError: an arm did not get its treatment, or its first steps fail.
     """
-    keys = {
-        arm.name: digest([fingerprint(arm.recipe), plan.data_fingerprint, _machine(), threads])
-        for arm in plan.layout.arms
-    }
-    folder = ledger.cache / "observations" / _code()
+    folder, keys = _memory(plan, ledger, threads)
     for other in folder.parent.iterdir() if folder.parent.is_dir() else ():
         if other != folder:  # of an earlier interpreter: never asked for again
             shutil.rmtree(other, ignore_errors=True)
@@ -87,6 +84,22 @@ def prove(
     certificates = certify(plan.layout, seen)
     check(certificates)
     return certificates
+
+
+def weights_of(plan: Plan, ledger: Ledger, threads: int) -> dict[str, int]:
+    """Return the bytes of each arm's weights and statistics, of those that have been looked at."""
+    folder, keys = _memory(plan, ledger, threads)
+    seen = {name: recall(folder / f"{key}.json") for name, key in keys.items()}
+    return {name: state_bytes(found["parameters"]) for name, found in seen.items() if found}
+
+
+def _memory(plan: Plan, ledger: Ledger, threads: int) -> tuple[Path, dict[str, str]]:
+    """Return where observations by this code are kept, and under which name each arm's is."""
+    keys = {
+        arm.name: digest([fingerprint(arm.recipe), plan.data_fingerprint, _machine(), threads])
+        for arm in plan.layout.arms
+    }
+    return ledger.cache / "observations" / _code(), keys
 
 
 def _machine() -> list[str]:

@@ -1,18 +1,27 @@
-"""What a plan would do, before anything is trained."""
+"""What a plan would do and could resolve, before anything is trained."""
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.attribution import MIN_ERROR_DF
+from ablations.detectable import Detectable
+from ablations.disk import size
+from ablations.foresight import Foresight
 from ablations.observed import FOLLOWING, aspects
-from ablations.plans import Plan, Run
+from ablations.plans import NULL, Plan, Run
+from ablations.power import POWER
 from ablations.progress import duration
+from ablations.report import words
 from recipes.text import plain
 from recipes.validate import show
 
 SCHEMA_VERSION = 1
+_WIDTH = 100
+_HEADER = ("change", "kind", "interval", "verdict", "floor", "sets")
 
 
 def planned_document(
@@ -20,19 +29,31 @@ def planned_document(
     missing: Sequence[Run],
     expected: Mapping[str, float],
     slots: int,
+    ahead: Foresight,
     certificates: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return arms, contrasts, certificates and runs to make with their seconds, as plain values."""
+    """Return what would be trained, what it could resolve and what it costs, as plain values.
+
+    `detectable` holds the smallest effects in points that are found with 80 % power: by a
+    contrast's own interval, by a verdict, and with infinitely many seeds.
+    """
     left = {run.id for run in missing}
-    seconds = sum(expected.get(run.arm, 0.0) for run in missing)
+    computing = sum(expected.get(run.arm, 0.0) for run in missing) if expected else None
+    at_once = max(min(slots, len(missing)), 1)
+    wall = None if computing is None else computing / at_once
+    dummies = [run for run in missing if run.arm in plan.layout.dummies]
     return {
         "schema_version": SCHEMA_VERSION,
         "study": plan.study,
         "design": plan.layout.design,
         "base": plan.base,
         "data": plan.data,
+        "metric": "top1",
         "seeds": list(plan.seeds),
         "protocol": plan.protocol,
+        "rope": plan.rope,
+        "stopping": None if plan.stopping is None else plain(dataclasses.asdict(plan.stopping)),
+        "confirm": plan.confirm,
         "arms": [
             {
                 "arm": arm.name,
@@ -51,47 +72,80 @@ def planned_document(
                 "reason": contrast.reason,
                 "edits": plain(contrast.edits),
                 "estimand": contrast.estimand,
+                "family": contrast.family,
                 "control": contrast.control,
                 "treatment": contrast.treatment,
+                "detectable": _detectable(found),
             }
-            for contrast in plan.layout.contrasts
+            for contrast, found in zip(plan.layout.contrasts, ahead.prospect.contrasts, strict=True)
         ],
+        "split": {
+            way: {side: _detectable(found) for side, found in sides.items()}
+            for way, sides in ahead.prospect.split.items()
+        },
+        "power": POWER,
+        "counted": dict(ahead.prospect.seeds),
+        "error_df": ahead.prospect.error_df,
+        "enough_seeds": ahead.prospect.enough_seeds,
+        "noise": {
+            "seed_sd": ahead.noise.seed_sd,
+            "seed_df": ahead.noise.seed_df,
+            "image_sd": ahead.noise.image_sd,
+            "images": ahead.noise.images,
+            "source": ahead.noise.source,
+        },
         "runs": len(plan.runs),
         "missing": len(missing),
         "slots": slots,
-        "seconds": seconds / max(min(slots, len(missing)), 1) if expected else None,
+        "seconds": wall,
+        "hours": {
+            "computing": None if computing is None else computing / 3600,
+            "wall": None if wall is None else wall / 3600,
+        },
+        "null": {
+            "arms": [arm.name for arm in plan.layout.arms if arm.name in plan.layout.dummies],
+            "missing": len(dummies),
+            "computing_hours": sum(expected.get(run.arm, 0.0) for run in dummies) / 3600
+            if expected
+            else None,
+        },
+        "disk": {**dataclasses.asdict(ahead.disk), "kept": ahead.disk.kept},
         "certificates": [dict(one) for one in certificates if "damaged" not in one],
         "aliases": list(plan.layout.aliases),
-        "notes": [*plan.layout.notes, *plan.notes],
+        "design_notes": list(plan.layout.notes),
+        "notes": list(plan.notes),
     }
 
 
 def planned_table(found: Mapping[str, Any]) -> str:
     """Return the plan as text for a terminal."""
     protocol = found["protocol"]
+    each = _many([len(arm["runs"]) for arm in found["arms"]])
     lines = [
         *(line for note in found["notes"] for line in textwrap.wrap(note, 100)),
         f"study {found['study']}: {found['design']} of {found['base']} on {found['data']},"
-        f" {len(found['arms'])} arms, {found['runs']} runs",
-        f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, after the last step",
+        f" {len(found['arms'])} arms x {each}",
+        f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, after the"
+        f" {protocol['checkpoint']} step",
+        *_rules(found),
+        *(line for note in found["design_notes"] for line in _wrapped(note)),
         "",
-        "components",
+        *_wrapped(
+            f"smallest effects found with {100 * found['power']:g} % power, in points, from"
+            f" {_many(found['counted'].values())} by arm: by the interval alone, by a verdict"
+            " beside all others (Holm's first step), and from endless seeds on these images (floor)"
+        ),
+        *_effects(found),
+        *_wrapped(found["noise"]["source"]),
+        *_no_verdicts(found),
     ]
-    wide = max((len(contrast["label"]) for contrast in found["contrasts"]), default=0)
-    for contrast in found["contrasts"]:
-        if contrast["outcome"] == "applied":
-            words = ", ".join(
-                f"{path} = {_show(value)}" for path, value in contrast["edits"].items()
-            )
-        else:
-            words = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
-        kind = contrast["kind"] or "interaction"
-        lines.append(f"  {contrast['label']:<{wide}}  {kind:<14}  {words}")
+    if found["aliases"]:
+        lines += ["", "aliases", *(f"  {line}" for line in found["aliases"])]
     lines += ["", "arms"]
     width = max(len(arm["arm"]) for arm in found["arms"])
     for arm in found["arms"]:
-        each = arm["seconds_per_run"]
-        price = f"about {duration(each)} each" if each is not None else ""
+        price = arm["seconds_per_run"]
+        price = f"about {duration(price)} each" if price is not None else ""
         lines.append(
             f"  {arm['arm']:<{width}}  {arm['missing']} of {len(arm['runs'])} to train  {price}"
         )
@@ -101,17 +155,131 @@ def planned_table(found: Mapping[str, Any]) -> str:
     if found["certificates"]:
         lines += ["", "certificates: what each arm changes, looked at on what was built"]
         lines += [line for one in found["certificates"] for line in _certificate(one)]
-    total = found["seconds"]
-    price = f", about {duration(total)} with {found['slots']} at once" if total else ""
-    lines += [
-        "",
-        f"{found['missing']} of {found['runs']} runs to train{price}; nothing was trained",
-    ]
+    lines += ["", *_price(found)]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _item(text: str) -> list[str]:
-    return textwrap.wrap(text, 100, initial_indent="  ", subsequent_indent="    ")
+def _detectable(found: Detectable | None) -> dict[str, float | None] | None:
+    return None if found is None else dataclasses.asdict(found)
+
+
+def _many(counts: Iterable[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low if low == high else f'{low} to {high}'} seed{'s' if high > 1 else ''}"
+
+
+def _rules(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield when the study ends and what is done then."""
+    stopping = found["stopping"]
+    if stopping is not None:
+        looks = ", ".join(
+            f"{seeds} seeds ({100 * share:.3g} % of alpha)"
+            for seeds, share in zip(stopping["stages"], stopping["shares"], strict=True)
+        )
+        until = stopping["until"]
+        goal = until if until == "verdicts" else f"half-widths of {until} points"
+        most = "" if stopping["max_runs"] is None else f"; at most {stopping['max_runs']} runs"
+        yield from _wrapped(f"seeds are added until {goal}, with looks at {looks}{most}")
+    if found["rope"] is not None:
+        yield f"effects within +-{found['rope']:g} points are called equal"
+    if found["confirm"]:
+        yield (
+            f"{found['confirm']} fresh seeds for the base and the arm that is chosen on minival, at"
+            " the end"
+        )
+
+
+def _effects(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the table of smallest effects: a row per contrast, by question, and the split's."""
+    groups = [
+        (question, [_row(contrast) for contrast in contrasts])
+        for question, contrasts in words.by_estimand(found)
+    ]
+    split = [
+        (f"{side}, {way.replace('_', ' ')}", "", *_numbers(numbers), "")
+        for way, sides in found["split"].items()
+        for side, numbers in sides.items()
+    ]
+    groups += [("the split", split)] if split else []
+    rows = [_HEADER, *(row for _, group in groups for row in group)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER) - 1)]
+    yield _aligned(_HEADER, widths)
+    for question, group in groups:
+        yield question
+        for row in group:
+            line = _aligned(row, widths)
+            if len(line) <= _WIDTH or row[2:5] == (words.NOTHING,) * 3:  # a reason is told whole
+                indent = " " * min(2 + sum(widths) + 2 * len(widths), _WIDTH // 2)
+                yield from textwrap.wrap(line, _WIDTH, subsequent_indent=indent, tabsize=1)
+            else:  # the certificates below tell all leaves
+                yield line[: _WIDTH - 4].rstrip(", ") + " ..."
+
+
+def _row(contrast: Mapping[str, Any]) -> tuple[str, ...]:
+    if contrast["outcome"] == "applied":
+        sets = ", ".join(f"{path} = {_show(value)}" for path, value in contrast["edits"].items())
+    else:
+        sets = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
+    kind = contrast["kind"] or (NULL if contrast["family"] == NULL else "interaction")
+    return (contrast["label"], kind, *_numbers(contrast["detectable"]), sets)
+
+
+def _numbers(found: Mapping[str, float | None] | None) -> tuple[str, ...]:
+    keys = ("pointwise", "verdict", "image_floor")
+    return tuple(words.number(None if found is None else found[key]) for key in keys)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if column < 2 else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=False))
+    ]
+    return "  " + "  ".join([*cells, row[-1]])
+
+
+def _no_verdicts(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["error_df"] < MIN_ERROR_DF:
+        enough = found["enough_seeds"]
+        more = "" if enough is None else f": {enough} seeds would do"
+        yield (
+            f"no verdict can come of these runs: {found['error_df']} error degrees of freedom,"
+            f" {MIN_ERROR_DF} are needed{more}"
+        )
+
+
+def _price(found: Mapping[str, Any]) -> Iterator[str]:
+    hours, disk, null = found["hours"], found["disk"], found["null"]
+    if null["arms"]:
+        cost = f", {_time(null['computing_hours'])} of computing" if null["computing_hours"] else ""
+        yield f"of these, {null['missing']} runs of {len(null['arms'])} null arms{cost}"
+    if found["missing"]:
+        parts = [
+            f"{size(disk[part])} {name}"
+            for part, name in (
+                ("runs", "of runs"),
+                ("weights", "of weights"),
+                ("tracking", "of W&B"),
+                ("images", "of decoded images"),
+            )
+            if disk[part]
+        ]
+        yield from _wrapped(
+            f"disk: about {size(disk['kept'])} ({', '.join(parts)}), and up to"
+            f" {size(disk['checkpoints'])} of checkpoints while runs are made"
+        )
+    price = ""
+    if hours["computing"]:
+        price = f", about {_time(hours['computing'])} of computing"
+        price += f", {_time(hours['wall'])} with {found['slots']} at once"
+    yield f"{found['missing']} of {found['runs']} runs to train{price}; nothing was trained"
+
+
+def _time(hours: float) -> str:
+    return duration(3600 * hours)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _certificate(one: Mapping[str, Any]) -> Iterator[str]:
@@ -127,9 +295,9 @@ def _certificate(one: Mapping[str, Any]) -> Iterator[str]:
         for aspect in aspects(one["changed"])
     ]
     yield f"  {one['arm']} against {one['parent']}"
-    for name, words in (("declared", leaves), ("seen in", seen)):
+    for name, told in (("declared", leaves), ("seen in", seen)):
         yield from textwrap.wrap(
-            f"{name} {'; '.join(words)}", 100, initial_indent="    ", subsequent_indent="      "
+            f"{name} {'; '.join(told)}", 100, initial_indent="    ", subsequent_indent="      "
         )
     yield "    and in nothing else"
 
