@@ -102,10 +102,10 @@ def _detectable(
     of_images = noise.image_variance * size**2 / noise.images
     image_df = max(noise.images - 1, 1)
     floor = smallest_effect(math.sqrt(of_images), image_df, alpha)
-    found = error.fit.contrast(weights)
-    if found is None or error.df == 0:
+    squares = _squares(error.fit, weights)
+    if squares is None or error.df == 0:
         return Detectable(pointwise=None, verdict=None, image_floor=floor)
-    of_seeds = noise.seed_variance * found[1] * error.scale
+    of_seeds = noise.seed_variance * squares * error.scale
     total = of_seeds + of_images
     # Satterthwaite: the seeds' part is known by the study's own error, the images' by the images.
     df = total**2 / (of_seeds**2 / error.df + of_images**2 / image_df)
@@ -117,15 +117,21 @@ def _detectable(
     )
 
 
+def _squares(fit: BlockFit, weights: Mapping[str, float]) -> float | None:
+    """Return the sum of a contrast's squared run coefficients; None where seeds do not cancel."""
+    found = fit.contrast({arm: weight for arm, weight in weights.items() if weight})
+    return None if found is None else found[1]
+
+
 def _planned(plan: Plan) -> dict[str, frozenset[int]]:
-    """Return the seeds by arm; where seeds are added, as if every arm got those of the last look.
+    """Return the seeds by arm; with looks for verdicts, as if every arm got those of the last.
 
     At least what is planned anyway, at most what `max_runs` leaves each arm.
     """
     found: dict[str, set[int]] = {arm.name: set() for arm in plan.layout.arms}
     for run in plan.runs:
         found[run.arm].add(run.seed)
-    if plan.stopping is not None:
+    if plan.stopping is not None and plan.stopping.until == "verdicts":
         last = plan.stopping.stages[-1]
         if plan.stopping.max_runs is not None:
             last = min(last, plan.stopping.max_runs // len(found))

@@ -27,7 +27,8 @@ ENOUGH_DF = 6  # from fewer, a standard deviation may be off by a factor of 2 (c
 _STUDIES = 20  # other studies that are asked at most, newest first
 _SEEDS = 3  # runs of an arm whose predictions are compared at most
 
-Answers = NDArray[np.int64]  # by evaluated image: whether it was right, else what was predicted
+# By evaluated image: whether it was right, else what was predicted; and which of the two.
+Answers = tuple[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +183,7 @@ def _image_variances(
     answers: dict[str, list[tuple[int, Answers]]] = {}
     for one in finished:
         if len(values[one.run.arm]) > 1 and len(answers.setdefault(one.run.arm, [])) < _SEEDS:
-            read = _answers(ledger.run_folder(one.run.id) / "predictions.npz")
+            read = _answers(ledger.run_folder(one.run.id), one.evaluated_images)
             if read is not None:
                 answers[one.run.arm].append((one.run.seed, read))
     means = {arm: math.fsum(found.values()) / len(found) for arm, found in values.items()}
@@ -206,21 +207,24 @@ def _disagreement(
     """Return the share of images on which runs of different seeds differ; None without a pair."""
     shares = [
         float(np.mean(one != other))
-        for (seed, one), (another, other) in itertools.product(first, second)
-        if seed != another and one.shape == other.shape
+        for (seed, (kind, one)), (another, (same, other)) in itertools.product(first, second)
+        if seed != another and kind == same and one.shape == other.shape
     ]
     return math.fsum(shares) / len(shares) if shares else None
 
 
-def _answers(path: Path) -> Answers | None:
+def _answers(folder: Path, images: int | None) -> Answers | None:
     """Return a run's answers by image; None where they are not there or cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            name = "correct" if "correct" in stored else "predicted"
-            found: Answers = stored[name].astype(np.int64)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        if images and (folder / "correct.npy").exists():  # a bit by image, first bit first
+            bits = np.load(folder / "correct.npy", allow_pickle=False)
+            return "correct", np.unpackbits(bits, count=images).astype(np.int64)
+        # Opened here, since numpy leaves a damaged file open.
+        path = folder / "predictions.npz"
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return "predicted", stored["predicted"].astype(np.int64)
+    except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return found
 
 
 def _enough(samples: Sequence[_Sample]) -> bool:

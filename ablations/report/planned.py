@@ -175,11 +175,13 @@ def _rules(found: Mapping[str, Any]) -> Iterator[str]:
         looks = ", ".join(
             f"{seeds} seeds ({100 * share:.3g} % of alpha)"
             for seeds, share in zip(stopping["stages"], stopping["shares"], strict=True)
+            if share
         )
-        until = stopping["until"]
-        goal = until if until == "verdicts" else f"half-widths of {until} points"
+        goal = f"verdicts, with looks at {looks}"
+        if stopping["until"] != "verdicts":
+            goal = f"half-widths of {stopping['until']} points, as the first stage's spread asks"
         most = "" if stopping["max_runs"] is None else f"; at most {stopping['max_runs']} runs"
-        yield from _wrapped(f"seeds are added until {goal}, with looks at {looks}{most}")
+        yield from _wrapped(f"seeds are added until {goal}{most}")
     if found["rope"] is not None:
         yield f"effects within +-{found['rope']:g} points are called equal"
     if found["confirm"]:
@@ -251,7 +253,7 @@ def _price(found: Mapping[str, Any]) -> Iterator[str]:
     hours, disk, null = found["hours"], found["disk"], found["null"]
     if null["arms"]:
         cost = f", {_time(null['computing_hours'])} of computing" if null["computing_hours"] else ""
-        yield f"of these, {null['missing']} runs of {len(null['arms'])} null arms{cost}"
+        yield f"{len(null['arms'])} null arms take {null['missing']} of the runs to train{cost}"
     if found["missing"]:
         parts = [
             f"{size(disk[part])} {name}"

@@ -180,6 +180,9 @@ def test_the_last_look_has_its_seeds_and_its_share_of_alpha(tmp_path: Path) -> N
     assert found.verdict == pytest.approx(smallest_effect(error, df, 0.75 * 0.05 / 2 / 2))
     assert stopped(15).seeds == {"base": 5, "ls": 5, "ls,sd": 5}
     assert stopped(1).seeds == {"base": 3, "ls": 3, "ls,sd": 3}  # that are planned anyway
+    width = Stopping(until="0.2", stages=(3, 40), shares=(0.0, 1.0))
+    fixed = prospect(replace(made(tmp_path, "ls,sd"), stopping=width), noise(1.0))
+    assert fixed == prospect(made(tmp_path, "ls,sd"), noise(1.0))
 
 
 def test_what_is_not_trained_has_no_size(tmp_path: Path) -> None:
