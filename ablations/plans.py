@@ -6,6 +6,7 @@ and the reports only read them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from recipes import Component, Kind, Recipe
 
 BASE = "base"  # the name of the arm without components
-LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside labels
+LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside names of contrasts
 
 # Families of tests. What is described has an interval and no verdict; a null contrast is 0 by
 # construction, and is tested beside the others only to see how often it is called otherwise.
@@ -87,6 +88,15 @@ class Layout:
         return {arm.name: self.replicates.get(arm.name, usual) for arm in self.arms}
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Return what to call each contrast: its label, with its question where others share it."""
+        labels = Counter(one.label for one in self.contrasts)
+        return tuple(
+            one.label if labels[one.label] == 1 else f"{one.label} {one.estimand.replace('_', ' ')}"
+            for one in self.contrasts
+        )
+
+    @property
     def dummies(self) -> frozenset[str]:
         """Return the names of the arms that `--null` adds: other draws of arms that are there."""
         nulls = [one for one in self.contrasts if one.family == NULL]
@@ -142,7 +152,7 @@ class Plan:
     data: str
     data_fingerprint: str
     notes: tuple[str, ...] = ()
-    late: frozenset[str] = frozenset()  # what a later revision added: labels, or LATE_SPLIT
+    late: frozenset[str] = frozenset()  # what a later revision added: `Layout.names`, LATE_SPLIT
     published: Published | None = None  # None: a study of our own
     rope: float | None = None  # largest difference that counts as none, in points
     stopping: Stopping | None = None  # None: the runs are what they are

@@ -9,7 +9,7 @@ from typing import Any
 from ablations.errors import RequestError
 from ablations.frozen import freeze, thaw
 from ablations.ledger import Ledger
-from ablations.plans import LATE_SPLIT, Contrast
+from ablations.plans import LATE_SPLIT, Contrast, Layout
 from ablations.request import Request
 from ablations.study import Prepared
 
@@ -106,8 +106,8 @@ def extend(
             f"the study {study!r} was frozen with other data or recipes than its request gives now:"
             " make another study"
         )
-    earlier = {_question(one) for one in frozen.layout.contrasts if one.label not in frozen.late}
-    late = {one.label for one in prepared.plan.layout.contrasts if _question(one) not in earlier}
+    earlier = {_question(one) for name, one in _named(frozen.layout) if name not in frozen.late}
+    late = {name for name, one in _named(prepared.plan.layout) if _question(one) not in earlier}
     if LATE_SPLIT in frozen.late or prepared.plan.layout.split != frozen.layout.split:
         late.add(LATE_SPLIT)
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
@@ -127,6 +127,10 @@ def _widened(request: Request, add: str | None, seeds: int | None) -> Request:
         add=request.add if add is None else f"{request.add},{add}",
         seeds=request.seeds if seeds is None else seeds,
     )
+
+
+def _named(layout: Layout) -> list[tuple[str, Contrast]]:
+    return list(zip(layout.names, layout.contrasts, strict=True))
 
 
 def _question(contrast: Contrast) -> tuple[Any, ...]:

@@ -165,7 +165,6 @@ def _shared(trainings: Mapping[str, str]) -> Iterable[str]:
 
 
 def _late(plan: Plan) -> Iterable[str]:
-    known = [*(contrast.label for contrast in plan.layout.contrasts), LATE_SPLIT]
-    late = [label for label in known if label in plan.late]
+    late = [name for name in (*plan.layout.names, LATE_SPLIT) if name in plan.late]
     if late:
         yield f"added after the first plan, so exploratory: {', '.join(late)}"

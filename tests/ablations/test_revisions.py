@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ablations import RequestError, plan
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
 from ablations.plans import LATE_SPLIT
+from ablations.report import document
 from ablations.request import Request
 from ablations.revisions import extend, open_or_freeze
 from ablations.study import (
@@ -37,6 +39,71 @@ def test_a_contrast_that_asks_something_else_in_a_wider_recipe_is_late(tmp_path:
         lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", "do", None
     )
     assert wider.plan.late == {"+ls", "+se", "+do", LATE_SPLIT}
+
+
+def widened(home: Path, made: Prepared, add: str | None, seeds: int | None = None) -> Prepared:
+    ledger = Ledger(home)
+    open_or_freeze(made, ledger)
+    name = made.plan.study
+    return extend(lambda request: plan_study(request, home, name), ledger, name, add, seeds)
+
+
+def test_an_extension_keeps_everything_else_that_was_asked(tmp_path: Path) -> None:
+    asked = {
+        **{"null": True, "rope": 0.3, "noise": 0.2, "settings": ["optim.lr=0.3"]},
+        "question": "in_order",
+    }
+    made = plan("tiny", "ls,se", home=tmp_path, study="mine", **asked)  # type: ignore[arg-type]
+    wider = widened(tmp_path, made, "do", 4)
+    kept = dataclasses.replace(made.request, add="ls,se,do", seeds=4)
+    assert wider.request == kept
+    assert (wider.plan.rope, wider.plan.stopping) == (0.3, None)
+    open_or_freeze(wider, Ledger(tmp_path))
+    found, request, revision = thaw(Ledger(tmp_path).study_folder("mine"))
+    assert (found.rope, request, revision) == (0.3, kept, 2)
+    assert found.layout.dummies == wider.plan.layout.dummies
+
+
+def test_dummies_of_the_base_stay_those_of_the_full_recipe_are_new(tmp_path: Path) -> None:
+    made = plan("tiny", "ls,se", home=tmp_path, study="mine", null=True)
+    wider = widened(tmp_path, made, "do")
+    assert wider.plan.late == {"+do", "+null(redraw=3)", LATE_SPLIT}
+    before = {run.id for run in made.plan.runs}
+    assert {run.id for run in wider.plan.runs if run.arm == "null"} <= before
+    more = widened(tmp_path, plan("tiny", "ls", home=tmp_path, study="seeds", null=True), None, 5)
+    assert not more.plan.late  # more runs ask nothing else
+    assert sum(run.arm == "null" for run in more.plan.runs) == 5
+    with pytest.raises(RequestError, match="leave null out of --add"):
+        widened(tmp_path, made, "null")
+
+
+def test_of_two_questions_of_one_component_only_the_changed_one_is_late(tmp_path: Path) -> None:
+    """A bracket asks what a component is worth alone and in the full recipe, by one label."""
+
+    def both(made: Prepared) -> Prepared:
+        request = made.request
+        alone = plan_study(dataclasses.replace(request, design="one-at-a-time"), tmp_path, "mine")
+        layout = made.plan.layout
+        arms = {arm.name: arm for arm in (*layout.arms, *alone.plan.layout.arms)}
+        contrasts = (*alone.plan.layout.contrasts, *layout.contrasts)
+        joined = dataclasses.replace(layout, arms=tuple(arms.values()), contrasts=contrasts)
+        runs = {(run.arm, run.seed): run for run in (*made.plan.runs, *alone.plan.runs)}
+        joint = dataclasses.replace(made.plan, layout=joined, runs=tuple(runs.values()))
+        return dataclasses.replace(made, plan=joint)
+
+    ledger = Ledger(tmp_path)
+    made = both(plan("tiny", "ls,se", design="leave-one-out", home=tmp_path, study="mine"))
+    names = {"+ls alone", "+se alone", "+ls in recipe", "+se in recipe"}
+    assert set(made.plan.layout.names) == names
+    open_or_freeze(made, ledger)
+    wider = extend(
+        lambda request: both(plan_study(request, tmp_path, "mine")), ledger, "mine", "do", None
+    )
+    assert wider.plan.late == {
+        *("+do alone", "+do in recipe", "+ls in recipe", "+se in recipe", LATE_SPLIT)
+    }
+    noted = " ".join(document(wider.plan, [])["notes"])
+    assert "exploratory: +do alone, +ls in recipe" in noted
 
 
 @pytest.mark.parametrize(
