@@ -119,8 +119,8 @@ def _detectable(
 
 def _squares(fit: BlockFit, weights: Mapping[str, float]) -> float | None:
     """Return the sum of a contrast's squared run coefficients; None where seeds do not cancel."""
-    found = fit.contrast({arm: weight for arm, weight in weights.items() if weight})
-    return None if found is None else found[1]
+    found = fit.loads({arm: weight for arm, weight in weights.items() if weight})
+    return None if found is None else found.variance
 
 
 def _planned(plan: Plan) -> dict[str, frozenset[int]]:

@@ -139,8 +139,6 @@ def planned_table(found: Mapping[str, Any]) -> str:
         *_wrapped(found["noise"]["source"]),
         *_no_verdicts(found),
     ]
-    if found["aliases"]:
-        lines += ["", "aliases", *(f"  {line}" for line in found["aliases"])]
     lines += ["", "arms"]
     width = max(len(arm["arm"]) for arm in found["arms"])
     for arm in found["arms"]:
@@ -151,7 +149,7 @@ def planned_table(found: Mapping[str, Any]) -> str:
         )
     if found["aliases"]:
         lines += ["", "aliases: what the arms cannot tell apart"]
-        lines += [line for text in found["aliases"] for line in _item(text)]
+        lines += [line for text in found["aliases"] for line in _wrapped(f"  {text}")]
     if found["certificates"]:
         lines += ["", "certificates: what each arm changes, looked at on what was built"]
         lines += [line for one in found["certificates"] for line in _certificate(one)]
