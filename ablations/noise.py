@@ -24,6 +24,7 @@ from ablations.randomised_block import fit_blocks
 from recipes import trajectory
 
 ENOUGH_DF = 6  # from fewer, a standard deviation may be off by a factor of 2 (chi-squared)
+_PLENTY_DF = 60  # beyond, no further study is asked: a standard deviation within 20 % (95 %)
 _STUDIES = 20  # other studies that are asked at most, newest first
 _SEEDS = 3  # runs of an arm whose predictions are compared at most
 
@@ -114,6 +115,8 @@ def _sample(plan: Plan, ledger: Ledger) -> tuple[_Sample | None, str]:
         if _backbone(study) == _backbone(plan):
             near.append(one)
         far.append(one)
+        if sum(sample.df for sample in near) >= _PLENTY_DF:
+            break
     for samples, whose in (
         (near, f"{_backbone(plan)} on these data"),
         (far, "this home on these data"),

@@ -67,6 +67,7 @@ def planned_document(
         "contrasts": [
             {
                 "label": contrast.label,
+                "component": contrast.component,
                 "kind": None if contrast.kind is None else contrast.kind.value,
                 "outcome": contrast.outcome,
                 "reason": contrast.reason,
