@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import math
 import os
 import platform
@@ -163,8 +164,24 @@ class Ledger:
             cost={name: result.get(name) for name in COSTS},
             data_fingerprint=result.get("data_fingerprint"),
             results_version=result.get("results_version"),
+            minival=self._minival(run.id, result),
             **{name: _number(result.get(name)) for name in MEASURED},
         )
+
+    def _minival(self, run: str, result: Mapping[str, Any]) -> float | None:
+        """Return the accuracy on minival after the last step, or None.
+
+        A result of before it was kept has it in its curve, where that has a point at the end.
+        """
+        if "minival_top1" in result:
+            return _number(result["minival_top1"])
+        path = self.run_folder(run) / "metrics.jsonl"
+        try:
+            last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        except (OSError, ValueError, IndexError):
+            return None
+        at_end = isinstance(last, dict) and last.get("epoch") == result.get("epochs")
+        return _number(last.get("val/top1")) if at_end else None
 
     def certificates(self, path: Path) -> list[dict[str, Any]]:
         """Return the certificates in a file of a study or a run; empty where there is none.

@@ -199,13 +199,25 @@ class Outcome:
     data_seconds: float | None = None  # of these, waiting for images
     data_fingerprint: str | None = None  # of the images that it was trained and evaluated on
     results_version: int | None = None  # of the interpreter that made it
+    minival: float | None = None  # accuracy on the held-out part of training, percent
 
 
 def values_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:
     """Return `{arm: {seed: value}}` of the finished runs."""
+    return _by_arm(outcomes, {one.run.id: one.value for one in outcomes})
+
+
+def minival_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:
+    """Return the same of their accuracies on minival, which choices read."""
+    return _by_arm(outcomes, {one.run.id: one.minival for one in outcomes})
+
+
+def _by_arm(
+    outcomes: Sequence[Outcome], values: Mapping[str, float | None]
+) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for outcome in outcomes:
-        found.setdefault(outcome.run.arm, {})
-        if outcome.status == "finished" and outcome.value is not None:
-            found[outcome.run.arm][outcome.run.seed] = outcome.value
+        by_seed, value = found.setdefault(outcome.run.arm, {}), values[outcome.run.id]
+        if outcome.status == "finished" and value is not None:
+            by_seed[outcome.run.seed] = value
     return found

@@ -66,6 +66,7 @@ class Result:
     top1_raw: float | None
     top1_ema: float | None
     evaluated_images: int
+    minival_top1: float | None  # of the same weights, for choices; None: nothing is held out
     chance_top1: float  # what a constant answer gets: the share of the commonest class, percent
     epochs: int
     steps: int

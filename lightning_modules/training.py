@@ -37,8 +37,9 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
 
     Writes into `folder`: `metrics.jsonl` (the curve), `predictions.npz` (predicted label and loss
     per evaluated image, in the order of `evaluate.split`), `correct.npy` (for the same images one
-    bit each, packed by `numpy.packbits`: 1 where the label is right), `checkpoint/` while it runs
-    (from which a later call goes on), and `weights.pt` where `execution.keep` asks.
+    bit each, packed by `numpy.packbits`: 1 where the label is right), `minival_correct.npy` (True
+    for each minival image that is right), `checkpoint/` while it runs (from which a later call goes
+    on), and `weights.pt` where `execution.keep` asks.
 
     Raises:
         DataError: the data cannot be used.
@@ -84,8 +85,8 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         if not math.isfinite(loss):  # the last step went wrong, which no training loss shows
             status, message = "diverged", f"the loss of the trained network was {loss}"
             numbers = {}
-            for name in ("predictions.npz", "correct.npy"):
-                (folder / name).unlink()
+            for name in ("predictions.npz", "correct.npy", "minival_correct.npy"):
+                (folder / name).unlink(missing_ok=True)
         if execution.keep != "none" and status == "finished":
             _keep_weights(module, execution.keep, folder / "weights.pt")
         params, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
@@ -98,6 +99,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
             top1_raw=numbers.get("top1_raw"),
             top1_ema=numbers.get("top1_ema"),
             evaluated_images=data.size(recipe.evaluate.split),
+            minival_top1=numbers.get("minival_top1"),
             chance_top1=data.chance(recipe.evaluate.split),
             epochs=recipe.optim.epochs,
             steps=trainer.global_step,
@@ -172,28 +174,44 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
 def _evaluate(
     module: Classifier, data: ImageData, device: torch.device, folder: Path
 ) -> dict[str, float]:
-    """Evaluate every set of weights on `evaluate.split` and store predictions of the recipe's."""
+    """Evaluate every set of weights on `evaluate.split` and store predictions of the recipe's.
+
+    Those weights are evaluated on minival too, where something is held out: choices read that.
+    """
     numbers: dict[str, float] = {}
+    chosen = module.recipe.evaluate.weights
     for weights in module.evaluated_weights():
-        labels, predicted, losses = [], [], []
-        for batch in data.test_dataloader():
-            targets = batch.targets.to(device)
-            ready = data.prepare(batch._replace(images=batch.images.to(device)), 0)
-            logits = module.predict_logits(ready.images, weights)
-            labels.append(batch.targets)
-            predicted.append(logits.argmax(1).cpu())
-            losses.append(cross_entropy(logits, targets, reduction="none").cpu())
-        label, guess, loss = torch.cat(labels), torch.cat(predicted), torch.cat(losses)
+        label, guess, loss = _predict(module, data, data.test_dataloader(), weights, device)
         numbers[f"top1_{weights}"] = 100.0 * float((label == guess).double().mean())
         numbers[f"loss_{weights}"] = float(loss.double().mean())
-        if weights == module.recipe.evaluate.weights:
+        if weights == chosen:
             with write_aside(folder / "predictions.npz") as file:
                 np.savez_compressed(
                     file, predicted=guess.numpy().astype(np.int32), loss=loss.numpy()
                 )
             with write_aside(folder / "correct.npy") as file:  # every analysis reads it: small
                 np.save(file, np.packbits((label == guess).numpy()))
+    if data.size("minival") > 0:
+        label, guess, _ = _predict(module, data, data.val_dataloader(), chosen, device)
+        numbers["minival_top1"] = 100.0 * float((label == guess).double().mean())
+        with write_aside(folder / "minival_correct.npy") as file:
+            np.save(file, (label == guess).numpy())
     return numbers
+
+
+def _predict(
+    module: Classifier, data: ImageData, loader: Any, weights: str, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return label, predicted label and loss of every image of a loader."""
+    labels, predicted, losses = [], [], []
+    for batch in loader:
+        targets = batch.targets.to(device)
+        ready = data.prepare(batch._replace(images=batch.images.to(device)), 0)
+        logits = module.predict_logits(ready.images, weights)
+        labels.append(batch.targets)
+        predicted.append(logits.argmax(1).cpu())
+        losses.append(cross_entropy(logits, targets, reduction="none").cpu())
+    return torch.cat(labels), torch.cat(predicted), torch.cat(losses)
 
 
 def _keep_weights(module: Classifier, keep: str, path: Path) -> None:

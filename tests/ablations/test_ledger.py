@@ -74,6 +74,21 @@ def test_what_the_sanity_gates_read_is_given_on_and_may_be_missing(ledger: Ledge
         assert {getattr(outcome, name) for name in known} == {None}
 
 
+def test_minival_of_an_older_result_is_the_end_of_its_curve_or_not_known(ledger: Ledger) -> None:
+    folder = finish(ledger)
+    assert ledger.outcome(RUN).minival is None
+    ledger.finish(RUN.id, "finished", {**RESULT, "epochs": 2}, "")
+    rows = [{"epoch": 1, "val/top1": 80.0}, {"epoch": 2, "val/top1": 90.5}]
+    curve = folder / "metrics.jsonl"
+    curve.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert ledger.outcome(RUN).minival == 90.5
+    for rows_left in (rows[:1], [*rows[:1], {"epoch": 2}], [], [None]):  # no point at the end
+        curve.write_text("".join(f"{json.dumps(row)}\n" for row in rows_left))
+        assert ledger.outcome(RUN).minival is None
+    ledger.finish(RUN.id, "finished", {**RESULT, "minival_top1": 91.0}, "")
+    assert ledger.outcome(RUN).minival == 91.0
+
+
 @pytest.mark.parametrize("status", [*sorted(TERMINAL - {"finished"}), "interrupted"])
 def test_a_bad_end_has_no_value_and_keeps_its_message(ledger: Ledger, status: str) -> None:
     begin(ledger)

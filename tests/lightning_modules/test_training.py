@@ -145,6 +145,27 @@ def test_predictions_are_those_behind_the_accuracy(rich, whole, on_cpu):
     assert result.chance_top1 == pytest.approx(max(constant))
 
 
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_the_accuracy_on_minival_is_the_last_point_of_the_curve(rich, on_cpu, tmp_path, weights):
+    recipe = edit(rich, {"evaluate.weights": weights})
+    result = fit(recipe, 0, on_cpu, tmp_path)
+    last = written(tmp_path)["curve"][-1]
+    assert (last["epoch"], last["val/top1"]) == (4, last[f"val/top1_{weights}"])
+    assert result.minival_top1 == pytest.approx(last["val/top1"], rel=1e-6)
+    right = np.load(tmp_path / "minival_correct.npy")
+    assert len(right) == 120  # a tenth of each class of the 1198, as in docs/results.md
+    assert 100 * float(right.mean()) == pytest.approx(result.minival_top1)
+    # Without a point of the curve at the end it is the same, and reading it changes nothing.
+    other = fit(recipe, 0, replace(on_cpu, evaluations=0), tmp_path / "none")
+    assert numbers(other) == numbers(result)
+
+
+def test_nothing_held_out_gives_no_accuracy_on_minival(tiny, on_cpu, tmp_path):
+    result = fit(edit(tiny, {"data.minival_fraction": 0.0}), 0, on_cpu, tmp_path)
+    assert result.minival_top1 is None
+    assert not (tmp_path / "minival_correct.npy").exists()
+
+
 # Weights that are kept --------------------------------------------------------------------------
 
 
