@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablations.confirmation import Confirmation, confirmation_of
 from ablations.correctness import KeptImages
 from ablations.frozen import thaw
-from ablations.ledger import Ledger
+from ablations.ledger import Ledger, recall
 from ablations.plans import Outcome, Plan
 from ablations.report import document
 from ablations.report.analysis import analysis_of
 from ablations.report.effects import EFFECTS, effects
+from ablations.report.staged import told
+from ablations.sequential import spent
+from ablations.stages import Stages, stages_of, with_stages
 
 if TYPE_CHECKING:
     import pandas
@@ -39,23 +43,75 @@ def images_of(plan: Plan, ledger: Ledger, outcomes: Sequence[Outcome] | None = N
     return KeptImages(ledger, outcomes_of(plan, ledger) if outcomes is None else outcomes)
 
 
+def document_of(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> dict[str, Any]:
+    """Return the answer of a frozen plan, with the runs that its stages added.
+
+    `rope` stands in place of the plan's own where it is given.
+    """
+    now, stages = with_stages(plan, ledger), stages_of(plan, ledger)
+    outcomes = outcomes_of(now, ledger)
+    return document(
+        now,
+        outcomes,
+        certificates_of(now, ledger),
+        rope=plan.rope if rope is None else rope,
+        images=images_of(now, ledger, outcomes),
+        spent=_spent(plan, stages),
+        told=told(plan, stages, confirmation_in(plan, ledger), readers_of(plan, ledger)),
+    )
+
+
+def confirmation_in(plan: Plan, ledger: Ledger) -> Confirmation | None:
+    """Return what fresh seeds say of the arm that a study chose; None: it has chosen none yet."""
+    choice = stages_of(plan, ledger).choice
+    if choice is None:
+        return None
+    now = with_stages(plan, ledger)
+    outcomes, fresh = outcomes_of(now, ledger), [ledger.outcome(run) for run in choice.runs]
+    images = (images_of(now, ledger, outcomes), KeptImages(ledger, fresh))
+    return confirmation_of(now, choice, outcomes, fresh, *images)
+
+
+def readers_of(plan: Plan, ledger: Ledger) -> list[str]:
+    """Return the other studies with a report on the images that this plan is evaluated on."""
+    line, split = f"data_fingerprint: {plan.data_fingerprint}\n", plan.protocol["split"]
+    found = []
+    for study in ledger.studies():
+        folder = ledger.home / "studies" / study
+        report = recall(folder / "report.json")
+        same = report.get("protocol", {}).get("split") == split
+        if same and study != plan.study and line in (folder / "plan.yaml").read_text("utf-8"):
+            found.append(study)
+    return sorted(found)
+
+
+def _spent(plan: Plan, stages: Stages) -> float:
+    if plan.stopping is None:
+        return 1.0
+    now = len(stages.looks) - stages.ended(plan)  # the stage it ended with, or the one it is in
+    return spent(plan, min(now, len(plan.stopping.stages) - 1))
+
+
 class Study:
     """A study's answer, for notebooks: the JSON document, and frames of runs and effects."""
 
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self.plan, self._ledger = plan, ledger
+        self._frozen, self._ledger = plan, ledger
+
+    @property
+    def plan(self) -> Plan:
+        """Return the plan, with the runs that its stages added."""
+        return with_stages(self._frozen, self._ledger)
 
     @property
     def document(self) -> dict[str, Any]:
         """Return the object that `--format json` prints."""
-        outcomes = outcomes_of(self.plan, self._ledger)
-        return document(
-            self.plan,
-            outcomes,
-            certificates_of(self.plan, self._ledger),
-            rope=self.plan.rope,
-            images=images_of(self.plan, self._ledger, outcomes),
-        )
+        return document_of(self._frozen, self._ledger)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """Return what fresh seeds say of the arm that was chosen on minival; None: no choice."""
+        return confirmation_in(self._frozen, self._ledger)
 
     @property
     def runs(self) -> pandas.DataFrame:
@@ -86,10 +142,16 @@ class Study:
         """
         import pandas
 
-        outcomes = outcomes_of(self.plan, self._ledger)
-        images = images_of(self.plan, self._ledger, outcomes)
-        answer = analysis_of(self.plan, outcomes, rope=self.plan.rope, images=images)
-        return pandas.DataFrame(effects(self.plan.layout, answer), columns=list(EFFECTS))
+        plan = self.plan
+        outcomes = outcomes_of(plan, self._ledger)
+        answer = analysis_of(
+            plan,
+            outcomes,
+            rope=plan.rope,
+            images=images_of(plan, self._ledger, outcomes),
+            spent=_spent(self._frozen, stages_of(self._frozen, self._ledger)),
+        )
+        return pandas.DataFrame(effects(plan.layout, answer), columns=list(EFFECTS))
 
 
 def open_study(name: str, home: str | Path = "ablate-home") -> Study:

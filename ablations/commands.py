@@ -216,6 +216,7 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
     from ablations.answers import outcomes_of
     from ablations.plans import FAILED
     from ablations.runner import carry_out
+    from ablations.stages import runs_so_far
 
     for note in prepared.notes:
         _say(note)
@@ -226,7 +227,7 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
         say=_say,
         agree=lambda words: arguments.yes or _agreed(words),
     )
-    plan = prepared.plan
+    plan = runs_so_far(prepared.plan, ledger)
     failed = sum(outcome.status in FAILED for outcome in outcomes_of(plan, ledger))
     if not made:
         _say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
@@ -238,16 +239,14 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
 
 def _keep_report(study: str, ledger: Ledger) -> None:
     """Write the answer beside the plan, as `report.json` and `report.md`."""
-    from ablations.answers import certificates_of, images_of, outcomes_of
+    from ablations.answers import document_of
     from ablations.frozen import thaw
-    from ablations.report import document, render
+    from ablations.report import render
     from lightning_modules.files import write_text
 
     folder = ledger.study_folder(study)
     plan, _, _ = thaw(folder)  # the latest revision, whichever was asked for
-    outcomes, certificates = outcomes_of(plan, ledger), certificates_of(plan, ledger)
-    images = images_of(plan, ledger, outcomes)
-    found = document(plan, outcomes, certificates, rope=plan.rope, images=images)
+    found = document_of(plan, ledger)
     for form, suffix in (("json", "json"), ("markdown", "md")):
         path, text = folder / f"report.{suffix}", render(found, form)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -255,17 +254,14 @@ def _keep_report(study: str, ledger: Ledger) -> None:
 
 
 def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
-    from ablations.answers import certificates_of, images_of, outcomes_of
+    from ablations.answers import document_of, outcomes_of
     from ablations.plans import FAILED
-    from ablations.report import document, render
+    from ablations.report import render
+    from ablations.stages import runs_so_far
 
-    outcomes = outcomes_of(plan, ledger)
-    certificates = certificates_of(plan, ledger)
-    rope = plan.rope if rope is None else rope
-    images = images_of(plan, ledger, outcomes)
-    _deliver(render(document(plan, outcomes, certificates, rope=rope, images=images), form), output)
-    bad = [outcome for outcome in outcomes if outcome.status in FAILED]
-    return 1 if bad else 0
+    _deliver(render(document_of(plan, ledger, rope=rope), form), output)
+    outcomes = outcomes_of(runs_so_far(plan, ledger), ledger)
+    return 1 if any(outcome.status in FAILED for outcome in outcomes) else 0
 
 
 def _deliver(text: str, output: Path | None) -> None:

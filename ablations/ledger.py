@@ -174,14 +174,16 @@ class Ledger:
         A result of before it was kept has it in its curve, where that has a point at the end.
         """
         if "minival_top1" in result:
-            return _number(result["minival_top1"])
+            known: float | None = _number(result["minival_top1"])
+            return known
         path = self.run_folder(run) / "metrics.jsonl"
         try:
             last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
         except (OSError, ValueError, IndexError):
             return None
         at_end = isinstance(last, dict) and last.get("epoch") == result.get("epochs")
-        return _number(last.get("val/top1")) if at_end else None
+        found: float | None = _number(last.get("val/top1")) if at_end else None
+        return found
 
     def certificates(self, path: Path) -> list[dict[str, Any]]:
         """Return the certificates in a file of a study or a run; empty where there is none.

@@ -38,7 +38,8 @@ def open_or_freeze(
 def check_same(prepared: Prepared, ledger: Ledger) -> Prepared:
     """Check that a study of this name, if there is one, was frozen from the same request.
 
-    Returns it with what is known of its plan: which contrasts were added late.
+    Returns it with what is known of its plan: which contrasts were added late, and the rule by
+    which it stops, as it was declared.
 
     Raises:
         RequestError: it was another request, or the data have changed since.
@@ -67,7 +68,8 @@ def check_same(prepared: Prepared, ledger: Ledger) -> Prepared:
             f"the study {prepared.plan.study!r} was frozen with other data or recipes than this"
             " request gives now: choose another --study"
         )
-    return dataclasses.replace(prepared, plan=dataclasses.replace(prepared.plan, late=frozen.late))
+    plan = dataclasses.replace(prepared.plan, late=frozen.late, stopping=frozen.stopping)
+    return dataclasses.replace(prepared, plan=plan)
 
 
 def extend(
@@ -82,10 +84,17 @@ def extend(
     The same extension once more goes on with the revision that it made.
 
     Raises:
-        RequestError: nothing to add, fewer seeds than it has, or its runs would not be the same.
+        RequestError: nothing to add, fewer seeds than it has, its runs would not be the same, or
+            it adds seeds or confirms by a rule of its own.
     """
     folder = ledger.study_folder(study)
     frozen, request, revision = thaw(folder)
+    if frozen.stopping is not None or frozen.confirm:
+        raise RequestError(
+            f"study {study!r} is not extended: {_rules(request)} was declared for the runs that it"
+            " has, and its looks are spent. Ask the wider question as another study: what is"
+            " trained is shared"
+        )
     again = revision > 1 and request == _widened(thaw(folder, revision - 1)[1], add, seeds)
     if not again and add is None and (seeds is None or seeds == request.seeds):
         raise RequestError(f"study {study!r} has {request.seeds} seeds; give --add or more --seeds")
@@ -119,6 +128,11 @@ def extend(
         revision=revision + (not again),
         notes=(*prepared.notes, *([note] if gone else [])),
     )
+
+
+def _rules(request: Request) -> str:
+    rules = [f"--until {request.until}"] if request.until is not None else []
+    return " and ".join([*rules, *([f"--confirm {request.confirm}"] if request.confirm else [])])
 
 
 def _widened(request: Request, add: str | None, seeds: int | None) -> Request:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, recall
+from ablations.minival import check_kept
 from ablations.plans import Arm, Plan, Run
 from ablations.progress import Board, duration
+from ablations.report.staged import decided
 from ablations.revisions import open_or_freeze
+from ablations.stages import decide, runs_ahead, runs_so_far, stages_of
 from ablations.study import (
     Options,
     Prepared,
@@ -66,21 +70,64 @@ def carry_out(
 ) -> int:
     """Freeze the plan, train what the ledger lacks and return how many runs were made.
 
-    What can be known to be wrong is told before the plan is frozen, so that nothing is left of it.
+    A plan that decides by itself is carried out stage by stage, by the same workers; every decision
+    is written before its runs start. What can be known to be wrong is told before the plan is
+    frozen, so that nothing is left of it.
 
     Raises:
         KeyboardInterrupt: the user stopped; what had finished is kept.
-        RequestError: the user did not agree to a long plan, or its first steps fail.
+        RequestError: the user did not agree to a long plan, its first steps fail, or runs of an
+            earlier version lack what a choice reads.
         DataError: the data cannot be split or decoded as the plan needs it.
     """
     plan = prepared.plan
-    runs = missing_runs(plan, ledger, retry=options.retry)
-    if not runs:
-        open_or_freeze(prepared, ledger)
-        return 0
+    made: set[str] = set()
+    if plan.stopping is not None or plan.confirm:
+        check_kept([ledger.outcome(run) for run in runs_so_far(plan, ledger).runs], ledger)
+    with contextlib.ExitStack() as stack:
+        crew: Crew | None = None
+        while True:
+            now = runs_so_far(plan, ledger)
+            wanted = missing_runs(now, ledger, retry=options.retry)
+            runs = [run for run in wanted if run.id not in made]  # what failed here stays so
+            if runs:
+                crew = crew or stack.enter_context(
+                    _crew(prepared, now, runs, ledger, options, say, agree)
+                )
+                _train(crew, prepared, now, runs, ledger, options)
+                made |= {run.id for run in runs}
+            elif crew is None:
+                open_or_freeze(prepared, ledger)
+            if not decide(plan, ledger):
+                return len(made)
+            say(decided(plan, stages_of(plan, ledger)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """Workers that have proven every arm, and what a run of each arm is expected to take."""
+
+    pool: LocalPool
+    slots: Slots
+    certificates: list[Certificate]
+    expected: dict[str, float]  # seconds by arm
+
+
+@contextlib.contextmanager
+def _crew(
+    prepared: Prepared,
+    now: Plan,
+    runs: Sequence[Run],
+    ledger: Ledger,
+    options: Options,
+    say: Callable[[str], None],
+    agree: Callable[[str], bool],
+) -> Iterator[Crew]:
+    """Start the workers, prove the arms, ask before a long plan and freeze it."""
     from ablations.launch.local import LocalPool
     from lightning_modules.tracking import can_track
 
+    plan = prepared.plan
     if options.track == "wandb" and not can_track(options.wandb_project):
         raise RequestError(
             "W&B has no key to log runs online with: run `wandb login`, set WANDB_API_KEY or"
@@ -89,7 +136,7 @@ def carry_out(
     slots = choose_slots(len(plan.runs), options)
     say(
         f"study {plan.study}: {len(plan.layout.arms)} arms,"
-        f" {len(plan.runs) - len(runs)} runs done, {len(runs)} to train with"
+        f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with"
         f" {slots.count} at once on {', '.join(slots.devices)}"
     )
     prepare_images(prepared, ledger, _decoding(say), check=True)
@@ -99,25 +146,55 @@ def carry_out(
     ) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
-        jobs = make_jobs(prepared, runs, ledger, options, certificates)
         expected = _expect(pool, prepared, ledger, options, slots)
-        at_once = min(slots.count, len(runs))
-        total = sum(expected[run.arm] for run in runs) / at_once if expected else None
-        if total is not None:
-            words = f"about {duration(total)} for {len(runs)} runs ({_per_run(expected)})"
-            say(words)
-            if total > ASK_ABOVE_SECONDS and not agree(words):
+        if expected:
+            further = runs_ahead(plan, ledger)
+            price = _price(runs, further, expected, slots)
+            say(price.words)
+            if price.most > ASK_ABOVE_SECONDS and not agree(price.words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
-        for run in runs:  # only now, so that nothing is lost by a refusal above
-            if ledger.status(run.id) in TERMINAL - {"finished"}:
-                ledger.forget(run.id)
-        done = len(plan.runs) - len(runs)
-        with Board(len(plan.runs), done, slots.count, expected) as board:
-            board.expect(jobs)
-            for event in pool.run(jobs):
-                board.see(event)
-    return len(runs)
+        yield Crew(pool=pool, slots=slots, certificates=certificates, expected=expected)
+
+
+def _train(
+    crew: Crew,
+    prepared: Prepared,
+    now: Plan,
+    runs: Sequence[Run],
+    ledger: Ledger,
+    options: Options,
+) -> None:
+    jobs = make_jobs(prepared, runs, ledger, options, crew.certificates)
+    for run in runs:  # only now, so that nothing is lost by a refusal above
+        if ledger.status(run.id) in TERMINAL - {"finished"}:
+            ledger.forget(run.id)
+    done = len(now.runs) - len(runs)
+    with Board(len(now.runs), done, crew.slots.count, crew.expected) as board:
+        board.expect(jobs)
+        for event in crew.pool.run(jobs):
+            board.see(event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Price:
+    """What a plan costs: in words, and the seconds that it may take at most."""
+
+    words: str
+    most: float
+
+
+def _price(
+    runs: Sequence[Run], further: int, expected: Mapping[str, float], slots: Slots
+) -> _Price:
+    seconds = sum(expected[run.arm] for run in runs) / min(slots.count, len(runs))
+    words = f"about {duration(seconds)} for {len(runs)} runs ({_per_run(expected)})"
+    if not further:
+        return _Price(words=words, most=seconds)
+    most = seconds + further * max(expected.values()) / slots.count
+    return _Price(
+        words=f"{words} now; at most {duration(most)} for {len(runs) + further}", most=most
+    )
 
 
 def appraise(
@@ -209,7 +286,7 @@ def _between(arm: Arm, known: Mapping[str, float], keys: Mapping[str, str], plan
     return (low + (high - low) * share) * arm.recipe.optim.epochs
 
 
-def _per_run(expected: dict[str, float]) -> str:
+def _per_run(expected: Mapping[str, float]) -> str:
     low, high = min(expected.values()), max(expected.values())
     return f"{duration(low)} to {duration(high)} each"
 

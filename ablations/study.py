@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,14 @@ from ablations.bases import (
 from ablations.designs import lay_out
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, run_id
+from ablations.minival import check_held_out
 from ablations.nulls import with_nulls
 from ablations.plans import Plan, Run
 from ablations.protocol import check_protocol
+from ablations.report.staged import announced
 from ablations.request import Request
+from ablations.sequential import stopping_of
+from ablations.stages import refuse_beyond_images
 from lightning_modules.data import (
     DataError,
     DataFacts,
@@ -137,6 +142,14 @@ def plan_study(
         *given[:1],
         *exceptions,
     ]
+    per_arm = Counter(run.arm for run in runs)
+    stopping = stopping_of(
+        request,
+        len(per_arm),
+        seeds=min(per_arm.values()),
+        runs=len(runs),
+        error_df=len(runs) - len(per_arm) - len(seeds) + 1,
+    )
     plan = Plan(
         study=name,
         base=request.base,
@@ -147,10 +160,14 @@ def plan_study(
         data_fingerprint=facts.fingerprint,
         notes=tuple(note for note in notes if note),
         rope=request.rope,
+        stopping=stopping,
         confirm=request.confirm,
     )
-    ledger.study_folder(name)
-    told = tuple(note for note in (*given, profiled, rescaled, hardware) if note)
+    check_held_out(request, plan)
+    if not (ledger.study_folder(name) / "plan.yaml").exists():  # a study that is there may end
+        refuse_beyond_images(plan, ledger)
+    announcement = announced(plan)
+    told = tuple(note for note in (*given, profiled, rescaled, hardware, announcement) if note)
     return Prepared(plan=plan, request=request, spec=spec, facts=facts, notes=told)
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ablations.answers import document_of
 from ablations.bases import resolve
 from ablations.errors import RequestError
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
-from ablations.report.document import document
+from ablations.stages import with_stages
 from recipes import Recipe, diff
 from recipes.validate import show
 from recipes.yaml import load_file
@@ -77,9 +78,9 @@ def _side(ledger: Ledger, name: str) -> _Side:
         recipe = load_file(folder / "recipe.yaml")
         return _Side(kind="run", name=run, recipe=recipe, result=result, folders={"": folder})
     if name in ledger.studies():
-        plan, _, _ = thaw(ledger.study_folder(name))
+        frozen, _, _ = thaw(ledger.study_folder(name))
+        plan, found = with_stages(frozen, ledger), document_of(frozen, ledger)
         outcomes = [ledger.outcome(one) for one in plan.runs]
-        found = document(plan, outcomes)
         seconds = [outcome.seconds for outcome in outcomes if outcome.seconds is not None]
         result = {"base": found["base"]["value"], "seconds": math.fsum(seconds)} | {
             f"{row['label']} ({row['estimand']})": row["delta"] for row in found["contrasts"]

@@ -29,10 +29,11 @@ def document(
     rope: float | None = None,
     images: Images | None = None,
     spent: float = 1.0,
+    told: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the answers of a study as plain values, none of them NaN.
 
-    `cost` is that of the treatment arm, as a mean over its finished runs.
+    `cost` is that of the treatment arm, as a mean over its finished runs. `told` are further notes.
 
     Raises:
         RequestError: a finished run has a value that is not finite or was made on other data than
@@ -60,6 +61,7 @@ def document(
         "runs": [_run(plan, outcome) for outcome in outcomes],
         "notes": [
             *findings(plan, outcomes, answer, rope=rope, images=images, spent=spent),
+            *told,
             *certified(plan, certificates),
         ],
     }

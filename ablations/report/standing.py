@@ -9,11 +9,14 @@ from ablations.frozen import thaw
 from ablations.ledger import Ledger
 from ablations.plans import Outcome, values_by_arm
 from ablations.progress import duration
+from ablations.report.staged import so_far
+from ablations.stages import runs_so_far, stages_of
 
 
 def standing(ledger: Ledger, study: str) -> str:
     """Return a study's counts, and one line per arm with its accuracies so far."""
-    plan, request, revision = thaw(ledger.study_folder(study))
+    frozen, request, revision = thaw(ledger.study_folder(study))
+    plan, stages = runs_so_far(frozen, ledger), stages_of(frozen, ledger)
     outcomes = [_seen(ledger, ledger.outcome(run)) for run in plan.runs]
     counts = Counter(outcome.status for outcome in outcomes)
     words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
@@ -26,6 +29,7 @@ def standing(ledger: Ledger, study: str) -> str:
         f"{study} (revision {revision}): {request.base} + {request.add} on {plan.data},"
         f" {len(plan.runs)} runs: {words}{hint}"
     ]
+    lines += [f"  {words}" for words in so_far(frozen, stages)]
     values = values_by_arm(outcomes)
     width = max(len(arm.name) for arm in plan.layout.arms)
     for arm in plan.layout.arms:

@@ -1,0 +1,285 @@
+"""Decisions of a study, in a real ledger, about runs that are made up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablations import RequestError, open_study, plan
+from ablations.answers import document_of
+from ablations.frozen import thaw
+from ablations.ledger import Ledger
+from ablations.plans import Plan
+from ablations.revisions import check_same, extend, open_or_freeze
+from ablations.stages import (
+    beyond_images,
+    decide,
+    label,
+    runs_ahead,
+    runs_so_far,
+    stages_of,
+    with_stages,
+)
+from ablations.study import Prepared, plan_study
+from tests.ablations.conftest import Said
+from tests.ablations.made_up import carry_out, finish
+
+Call = Callable[..., Said]
+CLEAR = {"base": 70.0, "ls": 85.0, "se": 71.5, "do": 55.0}  # two are decided at once, one is not
+
+
+def frozen(home: Path, study: str = "mine", **more: Any) -> tuple[Plan, Ledger]:
+    ledger = Ledger(home)
+    made = prepared(home, study, **more)
+    open_or_freeze(made, ledger)
+    return made.plan, ledger
+
+
+def prepared(home: Path, study: str = "mine", **more: Any) -> Prepared:
+    given = {"until": "verdicts", "design": "one-at-a-time", "home": home, "study": study}
+    return plan("tiny", "ls,se,do", **(given | more))
+
+
+def stages_file(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "studies/mine/stages.json").read_text())
+    return found
+
+
+def test_a_decision_is_written_before_its_runs_start(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path)
+    assert decide(made, ledger) is False  # the first stage has not ended
+    finish(ledger, made, made.runs, CLEAR)
+    assert decide(made, ledger) is True
+    (row,) = stages_file(tmp_path)["looks"]
+    assert (row["stage"], row["share"]) == (1, pytest.approx(1 / 6))
+    assert row["closed"] == {"0 +ls": "helps", "2 +do": "hurts"}
+    assert [(run["arm"], run["seed"]) for run in row["runs"]] == [("base", 3), ("se", 3)]
+    assert {ledger.status(run["id"]) for run in row["runs"]} == {"missing"}
+    before = (tmp_path / "studies/mine/stages.json").read_bytes()
+    assert decide(made, ledger) is False  # its runs are to be made first
+    assert (tmp_path / "studies/mine/stages.json").read_bytes() == before
+
+
+def test_the_frozen_plan_stays_and_readers_see_the_runs_that_were_added(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path)
+    text = (tmp_path / "studies/mine/plan.yaml").read_text()
+    carry_out(ledger, made, CLEAR)
+    assert (tmp_path / "studies/mine/plan.yaml").read_text() == text
+    again, _, _ = thaw(ledger.study_folder("mine"))
+    assert again.stopping == made.stopping
+    assert {run.id for run in again.runs} == {run.id for run in made.runs}
+    whole = with_stages(again, ledger)
+    assert len(whole.runs) > len(made.runs)
+    assert len({run.id for run in whole.runs}) == len(whole.runs)
+    assert {run.seed for run in whole.runs} == set(whole.seeds)
+    study = open_study("mine", tmp_path)
+    assert len(study.runs) == len(whole.runs) == len(study.document["runs"])
+    assert study.document["seeds"] == list(whole.seeds)
+    assert check_same(prepared(tmp_path), ledger).plan.stopping == made.stopping
+
+
+def test_the_same_runs_lead_to_the_same_decisions(tmp_path: Path) -> None:
+    """A kill loses at most a decision that was not written; it is made again as it was."""
+    made, ledger = frozen(tmp_path)
+    carry_out(ledger, made, CLEAR)
+    path = tmp_path / "studies/mine/stages.json"
+    whole = path.read_bytes()
+    looks = json.loads(whole)["looks"]
+    assert len(looks) > 2
+    for kept in (2, 1, 0):  # decisions; the runs of the last one are there, or are not
+        for look in looks[kept:]:
+            for run in look["runs"]:
+                (ledger.run_folder(run["id"]) / "status.json").unlink(missing_ok=True)
+        path.write_text(json.dumps({**json.loads(whole), "looks": looks[:kept]}))
+        carry_out(ledger, made, CLEAR)
+        assert path.read_bytes() == whole
+
+
+def test_a_retried_run_changes_no_decision(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, seeds=4)
+    bad = next(run for run in made.runs if run.arm == "se")
+    finish(ledger, made, [run for run in made.runs if run != bad], CLEAR)
+    ledger.finish(bad.id, "diverged", None, "NaN")
+    assert decide(made, ledger)
+    looks = stages_file(tmp_path)["looks"]
+    assert looks[0]["failed"] == ["se"]
+    assert looks[0]["runs"] == []
+    told = " ".join(document_of(made, ledger)["notes"])
+    assert "stopped at stage 1 of 6: +se without a decision, since runs failed" in told
+    ledger.forget(bad.id)
+    finish(ledger, made, [bad], CLEAR)
+    assert decide(made, ledger) is False
+    assert stages_file(tmp_path)["looks"] == looks
+
+
+def test_a_finished_study_tells_how_it_ended_and_what_it_spent(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, max_runs=20)
+    carry_out(ledger, made, CLEAR)
+    notes = document_of(made, ledger)["notes"]
+    (ended,) = (note for note in notes if note.startswith("stopped at stage"))
+    assert "tests have 1/" in ended
+    assert "runs were added: base +" in ended
+    assert "validation was read once, at the end" in ended
+    assert "resolved on minival as helps: +ls; hurts: +do" in notes
+    assert runs_ahead(made, ledger) == 0
+
+
+def test_a_study_in_between_says_so_and_tests_with_one_share(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path)
+    finish(ledger, made, made.runs, CLEAR)
+    decide(made, ledger)
+    found = document_of(made, ledger)
+    told = " ".join(found["notes"])
+    assert "stage 2 of 6 is not finished and more seeds may follow" in told
+    assert "may use 0.167 of alpha" in told
+    assert "2 of 14 runs have not finished" in told
+
+
+def test_status_shows_the_stage(tmp_path: Path, call: Call) -> None:
+    made, ledger = frozen(tmp_path)
+    assert "\n  stage 1 of 6\n" in call("status", "mine", "--home", tmp_path).out
+    finish(ledger, made, made.runs, CLEAR)
+    decide(made, ledger)
+    out = call("status", "mine", "--home", tmp_path).out
+    assert "stage 1 of 6: 2 more runs, for +se" in out
+    assert "14 runs: 12 finished, 2 missing" in out
+
+
+def test_another_study_on_the_same_images_is_counted(tmp_path: Path, call: Call) -> None:
+    made, ledger = frozen(tmp_path, until=None)
+    finish(ledger, made, made.runs, CLEAR)
+    assert "studies of this home" not in " ".join(document_of(made, ledger)["notes"])
+    other, _ = frozen(tmp_path, "other", until=None)
+    text = json.dumps(document_of(other, ledger))
+    (ledger.study_folder("other") / "report.json").write_text(text)
+    (told,) = (note for note in document_of(made, ledger)["notes"] if "of this home" in note)
+    assert told.startswith("2 studies of this home have read the validation images of these data")
+    assert "of this home" not in " ".join(document_of(other, ledger)["notes"])
+
+
+# Widths -----------------------------------------------------------------------------------------
+
+
+def test_a_width_that_the_images_forbid_ends_the_study_with_the_reason(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until="0.2")
+    finish(ledger, made, made.runs, CLEAR)
+    assert decide(made, ledger)
+    (row,) = stages_file(tmp_path)["looks"]
+    assert row["runs"] == []
+    assert row["reason"].startswith("the 800 evaluated images alone leave +-")
+    told = " ".join(document_of(made, ledger)["notes"])
+    assert f"stopped at stage 1 of 5: {row['reason']}" in told
+    assert "tests have all of alpha" in told
+    # The same request under the same name goes on: it has ended. Under another it is refused.
+    assert decide(made, ledger) is False
+    prepared(tmp_path, until="0.2")
+    with pytest.raises(RequestError, match=r"--until 0.2: the 800 evaluated images .* a width abo"):
+        prepared(tmp_path, "other", until="0.2")
+
+
+def test_the_images_that_a_width_takes_are_as_the_square_says(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until="0.2")
+    finish(ledger, made, made.runs, CLEAR)
+    outcomes = [ledger.outcome(run) for run in made.runs]
+    words = beyond_images(made, outcomes, ledger)
+    floor = float(words.split("+-")[1].split()[0])
+    needed = float(words.split("about ")[1].split()[0].replace(",", ""))
+    assert needed == pytest.approx(800 * (floor / 0.2) ** 2, rel=0.01)
+    wider = dataclasses.replace(made.stopping, until=f"{floor + 0.1}")
+    assert beyond_images(dataclasses.replace(made, stopping=wider), outcomes, ledger) == ""
+
+
+def test_a_width_in_reach_is_reached(tmp_path: Path) -> None:
+    truth = dict.fromkeys(CLEAR, 70.0)
+    made, ledger = frozen(tmp_path, until="0.8", max_runs=300)
+    carry_out(ledger, made, truth)
+    looks = stages_of(made, ledger).looks
+    assert set(looks[-1].closed.values()) == {"reached"}
+    told = " ".join(document_of(made, ledger)["notes"])
+    assert "intervals within +-0.8" in told
+
+
+# Refusals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"until": "verdicts"}, "--until verdicts: what is chosen is chosen by minival"),
+        ({"until": "0.2", "seeds": 4}, "--until 0.2: what is chosen"),
+        ({"until": None, "confirm": 2}, "--confirm 2: what is chosen"),
+    ],
+)
+def test_choices_need_held_out_images(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words) as caught:
+        prepared(tmp_path, settings=("data.minival_fraction=0",), **more)
+    assert "--set data.minival_fraction=0.02" in str(caught.value)
+
+
+def test_runs_of_before_minival_was_kept_are_told_with_their_folders(
+    tmp_path: Path, call: Call
+) -> None:
+    made, ledger = frozen(tmp_path)
+    finish(ledger, made, made.runs, CLEAR)
+    path = ledger.run_folder(made.runs[0].id) / "result.json"
+    old = {key: v for key, v in json.loads(path.read_text()).items() if key != "minival_top1"}
+    path.write_text(json.dumps(old))
+    words = ("--base", "tiny", "--add", "ls,se,do", "--design", "one-at-a-time", "--study", "mine")
+    said = call(*words, "--until", "verdicts", "--track", "none", "--home", tmp_path)
+    assert (said.code, said.out) == (2, "")
+    assert "is not known of 1 finished runs" in said.err
+    assert made.runs[0].id in said.err
+    assert not (tmp_path / "studies/mine/stages.json").exists()
+
+
+@pytest.mark.parametrize(("more", "rule"), [({}, "--until verdicts"), ({"confirm": 2}, "verdicts")])
+def test_a_study_with_a_rule_is_not_extended(
+    tmp_path: Path, more: dict[str, Any], rule: str
+) -> None:
+    _, ledger = frozen(tmp_path, **more)
+    with pytest.raises(RequestError, match=f"'mine' is not extended: .*{rule}"):
+        extend(lambda request: plan_study(request, tmp_path, "mine"), ledger, "mine", None, 5)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"schema_version": 9}', '{"schema_version": 1, "looks": 3, "choice": null}'],
+)
+def test_a_damaged_file_of_stages_is_told(tmp_path: Path, text: str) -> None:
+    made, ledger = frozen(tmp_path)
+    (tmp_path / "studies/mine/stages.json").write_text(text)
+    with pytest.raises(RequestError, match=r"stages.json is damaged: .* decides again"):
+        stages_of(made, ledger)
+
+
+def test_stages_of_another_plan_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path)
+    run = {"id": "x", "arm": "sd", "seed": 3}
+    look = {"share": 0.1, "closed": {}, "runs": [run], "failed": [], "reason": ""}
+    path = tmp_path / "studies/mine/stages.json"
+    path.write_text(json.dumps({"schema_version": 1, "looks": [look], "choice": None}))
+    with pytest.raises(RequestError, match="the plan has no arm sd"):
+        stages_of(made, ledger)
+
+
+def test_a_plan_without_a_rule_decides_nothing(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until=None)
+    finish(ledger, made, made.runs, CLEAR)
+    assert decide(made, ledger) is False
+    assert runs_so_far(made, ledger) == made
+    assert not (tmp_path / "studies/mine/stages.json").exists()
+
+
+def test_contrasts_have_the_names_that_a_reader_knows(tmp_path: Path) -> None:
+    made = prepared(tmp_path).plan
+    assert label(made, "1 +se") == "+se"
+    assert label(made, "by_blocks training") == "training by blocks"
+    twice = dataclasses.replace(
+        made.layout, contrasts=(made.layout.contrasts[0], made.layout.contrasts[0])
+    )
+    assert label(dataclasses.replace(made, layout=twice), "1 +ls") == "+ls (alone)"
