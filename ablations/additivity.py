@@ -31,7 +31,7 @@ def gaps(layout: Layout) -> dict[str, dict[str, float]]:
 
 def _gap(layout: Layout, contrasts: Sequence[Contrast]) -> dict[str, float]:
     keys = {one.component for one in contrasts}
-    full = max(layout.arms, key=lambda arm: len(arm.components), default=None)
+    full = layout.full if layout.arms else None
     if full is None or not 2 <= len(contrasts) == len(keys) == len(full.components):
         return {}
     total = {full.name: -1.0, BASE: 1.0}

@@ -37,13 +37,3 @@ def satterthwaite(parts: Iterable[tuple[float, float]]) -> float:
     known = [(variance, df) for variance, df in parts if variance > 0]
     total = sum(variance for variance, _ in known)
     return float(total**2 / sum(variance**2 / df for variance, df in known))
-
-
-def detectable(error: float, df: float, alpha: float, power: float = 0.8) -> float:
-    """Return the smallest true effect that a two-sided test at alpha finds with this power.
-
-    By the noncentral t distribution, on the side of the effect (the other side adds under 1e-4).
-    """
-    from scipy.special import nctdtrinc
-
-    return float(nctdtrinc(df, 1 - power, critical(df, alpha))) * error

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ablations.attribution import MIN_ERROR_DF, SPLIT, Analysis, Estimate
 from ablations.correctness import MISSING, KeptImages
 from ablations.image_noise import Images
-from ablations.limits import detectable
 from ablations.plans import COMPONENTS, NULL, Contrast
+from ablations.power import smallest_effect
 from ablations.report.words import interval, probability, signed
 from ablations.welch import DIFFERENT
 
@@ -161,7 +161,7 @@ def lack_of_fit(estimand: str, gap: Estimate) -> Iterable[str]:
     if gap.interval is None or gap.p is None or gap.standard_error is None or gap.df is None:
         return
     alpha = 1 - gap.level
-    least = detectable(gap.standard_error, gap.df, alpha)
+    least = smallest_effect(gap.standard_error, gap.df, alpha)
     words = "no evidence against additivity" if gap.p > alpha else "effects do not add"
     yield (
         f"lack of fit: the effects ({estimand.replace('_', ' ')}) sum to {signed(gap.delta)}"

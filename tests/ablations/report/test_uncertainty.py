@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ablations.attribution import Estimate
-from ablations.limits import detectable
 from ablations.plans import NULL, Outcome, Plan
+from ablations.power import smallest_effect
 from ablations.report import document
 from ablations.report.uncertainty import lack_of_fit
 from tests.ablations.report.studies import Evaluated, changed, has_note, study
@@ -156,7 +156,7 @@ def changed_values(outcomes: list[Outcome], arm: str, shift: float) -> list[Outc
 def test_the_smallest_gap_is_the_one_that_is_found_four_times_in_five() -> None:
     gap = Estimate(delta=0.1, level=0.95, interval=(-0.3, 0.5), standard_error=0.19, df=12, p=0.6)
     (told,) = lack_of_fit("alone", gap)
-    assert f"a gap of {detectable(0.19, 12, 0.05):.2f} would be found" in told
+    assert f"a gap of {smallest_effect(0.19, 12, 0.05):.2f} would be found" in told
     assert list(lack_of_fit("alone", Estimate(delta=0.1, level=0.95))) == []
 
 
