@@ -204,20 +204,20 @@ class Outcome:
 
 def values_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:
     """Return `{arm: {seed: value}}` of the finished runs."""
-    return _by_arm(outcomes, {one.run.id: one.value for one in outcomes})
+    return _by_arm(outcomes, [one.value for one in outcomes])
 
 
 def minival_by_arm(outcomes: Sequence[Outcome]) -> dict[str, dict[int, float]]:
     """Return the same of their accuracies on minival, which choices read."""
-    return _by_arm(outcomes, {one.run.id: one.minival for one in outcomes})
+    return _by_arm(outcomes, [one.minival for one in outcomes])
 
 
 def _by_arm(
-    outcomes: Sequence[Outcome], values: Mapping[str, float | None]
+    outcomes: Sequence[Outcome], values: Sequence[float | None]
 ) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
-    for outcome in outcomes:
-        by_seed, value = found.setdefault(outcome.run.arm, {}), values[outcome.run.id]
+    for outcome, value in zip(outcomes, values, strict=True):
+        by_seed = found.setdefault(outcome.run.arm, {})
         if outcome.status == "finished" and value is not None:
             by_seed[outcome.run.seed] = value
     return found
