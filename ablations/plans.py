@@ -159,6 +159,15 @@ class Plan:
     confirm: int = 0  # fresh seeds for the base and the arm that is chosen on minival
 
     @property
+    def size(self) -> str:
+        """Return arms and seeds in words; runs, where not every arm has every seed."""
+        arms, seeds = len(self.layout.arms), len(self.seeds)
+        even = len(self.runs) == arms * seeds
+        if not even:
+            return f"{arms} arms, {len(self.runs)} runs"
+        return f"{arms} arms x {seeds} seed{'s' if seeds > 1 else ''}"
+
+    @property
     def ends(self) -> tuple[str, ...]:
         """Return the names of the base and of the arm with the most components."""
         return tuple(dict.fromkeys([self.layout.arms[0].name, self.layout.full.name]))

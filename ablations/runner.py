@@ -135,7 +135,7 @@ def _crew(
         )
     slots = choose_slots(len(plan.runs), options)
     say(
-        f"study {plan.study}: {len(plan.layout.arms)} arms,"
+        f"study {plan.study}: {plan.size},"
         f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with"
         f" {slots.count} at once on {', '.join(slots.devices)}"
     )

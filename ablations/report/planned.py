@@ -96,6 +96,7 @@ def planned_document(
             "source": ahead.noise.source,
         },
         "runs": len(plan.runs),
+        "size": plan.size,
         "missing": len(missing),
         "slots": slots,
         "seconds": wall,
@@ -121,11 +122,10 @@ def planned_document(
 def planned_table(found: Mapping[str, Any]) -> str:
     """Return the plan as text for a terminal."""
     protocol = found["protocol"]
-    each = _many([len(arm["runs"]) for arm in found["arms"]])
     lines = [
         *(line for note in found["notes"] for line in textwrap.wrap(note, 100)),
         f"study {found['study']}: {found['design']} of {found['base']} on {found['data']},"
-        f" {len(found['arms'])} arms x {each}",
+        f" {found['size']}",
         f"top-1 on {protocol['split']} at {protocol['resolution']} pixels, after the"
         f" {protocol['checkpoint']} step",
         *_rules(found),
