@@ -87,7 +87,9 @@ def _why(
     ]
     least = min(found, key=lambda candidate: candidate.key)
     if least is not chosen:
-        notes.append(f"{least} would be nearer, but a verdict needs {MIN_ERROR_DF} error df")
+        notes.append(
+            f"{least} would be nearer, but an interval needs error df, and a verdict {MIN_ERROR_DF}"
+        )
     if left_out:
         notes.append(f"not within {inquiry.budget} runs: {'; '.join(left_out)}")
     return [*notes, *without_verdicts(chosen)]

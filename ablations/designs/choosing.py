@@ -11,8 +11,8 @@ from ablations.designs.inquiry import Inquiry
 from ablations.plans import Layout
 from recipes import RecipeError
 
-# What verdicts may cost: the error is at most this many times the least. A choice of ours: a
-# number without a verdict is what a study is not for.
+# What verdicts, or at least intervals, may cost: the error is at most this many times the least. A
+# choice of ours: a number without a verdict is what a study is not for.
 _PRICE_OF_VERDICTS = 1.5
 
 
@@ -47,11 +47,15 @@ def weigh(inquiry: Inquiry, layout: Layout) -> Candidate:
 
 
 def choose(candidates: Iterable[Candidate]) -> Candidate:
-    """Return the best that can give verdicts, if that costs little error; else the best."""
+    """Return the best that can give verdicts, or else intervals, if that costs little error.
+
+    Else the best.
+    """
     ranked = sorted(candidates, key=lambda one: one.key)
-    limit = _PRICE_OF_VERDICTS * ranked[0].error
-    able = [one for one in ranked if one.error_df >= MIN_ERROR_DF and one.error <= limit]
-    return [*able, *ranked][0]
+    near = [one for one in ranked if one.error <= _PRICE_OF_VERDICTS * ranked[0].error]
+    able = [one for one in near if one.error_df >= MIN_ERROR_DF]
+    shown = [one for one in near if one.error_df > 0]
+    return [*able, *shown, *ranked][0]
 
 
 def best_within(design: str, inquiry: Inquiry, layouts: Iterable[Layout], least: int) -> Layout:

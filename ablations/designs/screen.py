@@ -58,7 +58,7 @@ def screens_within(inquiry: Inquiry) -> Iterator[Layout]:
     whole, fewest = _whole(inquiry), len(live)
     can_fold = _can_fold(inquiry)
     sizes = {budget // seeds for seeds in range(1, _MOST_SEEDS + 1)}
-    sizes |= {budget - 2 * (REPLICATES - 1), whole if whole <= budget else 0}
+    sizes |= {budget - 2, budget - 2 * (REPLICATES - 1), whole if whole <= budget else 0}
     done: set[tuple[bool, int]] = set()
     for size in sorted(min(size, whole) for size in sizes):
         if can_fold and size >= 2 * fewest:

@@ -59,8 +59,8 @@ def runs(layout: Layout, seeds: int = 3) -> int:
 
 
 def test_eleven_components_and_24_runs() -> None:
-    # peers.md section 8, the third column and the first: about 0.04 against the ladder's 0.285
-    # where interactions have sd 0.3 in its scaling (half of ours), and 0.04 against 0.095.
+    # The ladder's error is half of every pair with the components before it, less half of those
+    # after: sd 0.3 * sqrt(10) / 2 = 0.47, and the noise of 2 seeds.
     base, components = base_recipe(), parts(11)
     auto = lay_out("auto", base, components, question="average_over_others", budget=24, noise=0.1)
     ladder = lay_out("ladder", base, components, seeds=2)
@@ -70,12 +70,12 @@ def test_eleven_components_and_24_runs() -> None:
             root_mean_square_errors(one, 11, 2, pairwise=pairwise, noise=0.1, games=400)
             for one in (auto, ladder)
         )
-        assert ours < 0.045
+        assert ours < 0.05
         assert ours < theirs
         if pairwise == 0.3:
             assert ours < theirs / 3
-    assert any("24 runs leave 0 error degrees of freedom" in note for note in auto.notes)
-    assert any("--budget 36 would do" in note for note in auto.notes)
+    assert any("24 runs leave 1 error degrees of freedom" in note for note in auto.notes)
+    assert any("--budget 34 would do" in note for note in auto.notes)
 
 
 @pytest.mark.parametrize("budget", [6, 12, 18, 24, 36])
