@@ -216,12 +216,19 @@ def _effects(found: Mapping[str, Any]) -> Iterator[str]:
                 yield line[: _WIDTH - 4].rstrip(", ") + " ..."
 
 
+def _kind(contrast: Mapping[str, Any]) -> str:
+    """Return what stands in the place of a kind where a contrast has none."""
+    if contrast["component"] is None:
+        return "interaction"
+    return NULL if contrast["family"] == NULL else words.NOTHING
+
+
 def _row(contrast: Mapping[str, Any]) -> tuple[str, ...]:
     if contrast["outcome"] == "applied":
         sets = ", ".join(f"{path} = {_show(value)}" for path, value in contrast["edits"].items())
     else:
         sets = f"{contrast['outcome'].replace('_', ' ')}: {contrast['reason']}"
-    kind = contrast["kind"] or (NULL if contrast["family"] == NULL else "interaction")
+    kind = contrast["kind"] or _kind(contrast)
     return (contrast["label"], kind, *_numbers(contrast["detectable"]), sets)
 
 

@@ -11,7 +11,7 @@ from ablations.certificate import check, pairs
 from ablations.designs import DESIGNS, lay_out
 from ablations.errors import RequestError
 from ablations.nulls import with_nulls
-from ablations.plans import COMPONENTS, NULL
+from ablations.plans import COMPONENTS, DESCRIBED, NULL
 from lightning_modules import Execution
 from recipes import diff, fingerprint, load, parse
 from tests.ablations.certified import certificates
@@ -26,7 +26,7 @@ def test_what_was_there_stays_as_it_was(design: str) -> None:
     assert found.arms[: len(layout.arms)] == layout.arms
     assert found.contrasts[: len(layout.contrasts)] == layout.contrasts
     assert (found.split, found.full) == (layout.split, layout.full)
-    assert all(one.family == COMPONENTS for one in layout.contrasts)
+    assert all(one.family in (COMPONENTS, DESCRIBED) for one in layout.contrasts)
     assert not layout.dummies
 
 

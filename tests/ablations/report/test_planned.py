@@ -116,7 +116,7 @@ def test_the_rules_of_the_study_are_shown(tmp_path: Path) -> None:
         "effects within +-0.2 points are called equal",
         "5 fresh seeds for the base and the arm that is chosen on minival, at the end",
         "chosen because it is",
-        "aliases\n  ls + sd x se\n  sd + ls x se",
+        "aliases: what the arms cannot tell apart\n  ls + sd x se\n  sd + ls x se",
         "from 6 seeds by arm",
     ):
         assert line in text
