@@ -21,7 +21,11 @@ def gaps(layout: Layout) -> dict[str, dict[str, float]]:
     twice about a component, or whose components are never all together in one arm.
     """
     found: dict[str, dict[str, float]] = {}
-    declared = [one for one in layout.contrasts if one.family == COMPONENTS and one.weights]
+    declared = [
+        one
+        for one in layout.contrasts
+        if one.family == COMPONENTS and one.component is not None and one.weights
+    ]
     for estimand in dict.fromkeys(one.estimand for one in declared):
         gap = _gap(layout, [one for one in declared if one.estimand == estimand])
         if gap:

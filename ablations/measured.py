@@ -123,5 +123,7 @@ def _combined(seeds: float, seed_df: float, images: ImageVariance | None) -> tup
     if images is None:
         return math.sqrt(seeds), seed_df
     total = seeds + images.variance
-    # The images' part is uncertain also where it is estimated as 0, so not by its own df.
-    return math.sqrt(total), total**2 / (seeds**2 / seed_df + images.uncertainty / 2)
+    # The images' part is uncertain also where it is estimated as 0, so not by its own df; as a
+    # difference it may be so uncertain that Satterthwaite's df nears 0: never below the seeds' own.
+    df = total**2 / (seeds**2 / seed_df + images.uncertainty / 2)
+    return math.sqrt(total), max(df, seed_df)

@@ -19,6 +19,7 @@ from ablations.bases import (
     with_recipe_of,
 )
 from ablations.designs import lay_out
+from ablations.designs.expected import error_df
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger, run_id
 from ablations.minival import check_held_out
@@ -128,6 +129,7 @@ def plan_study(
         for arm in layout.arms
         if seed < counts[arm.name]
     )
+    dummies = sum(run.arm in layout.dummies for run in runs)
     name = study
     if name is None:
         name = f"{request.name()[:-8]}{digest([request.plain(), [run.id for run in runs]])[:8]}"
@@ -141,6 +143,9 @@ def plan_study(
         else "",
         *given[:1],
         *exceptions,
+        f"--null adds {dummies} runs to the {request.budget} of --budget"
+        if dummies and request.budget is not None
+        else "",
     ]
     per_arm = Counter(run.arm for run in runs)
     stopping = stopping_of(
@@ -148,7 +153,7 @@ def plan_study(
         len(per_arm),
         seeds=min(per_arm.values()),
         runs=len(runs),
-        error_df=len(runs) - len(per_arm) - len(seeds) + 1,
+        error_df=error_df(layout, request.seeds),
     )
     plan = Plan(
         study=name,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ablations.limits import satterthwaite
 from ablations.randomised_block import Array, BlockFit, Loads
 
-DIFFERENT = 0.01  # p of Bartlett's test below which the arms are not pooled
+DIFFERENT = 0.05  # p of Bartlett's test below which the arms are not pooled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ablations.attribution import MIN_ERROR_DF
 from ablations.designs.expected import error_df, expected_error
-from ablations.designs.inquiry import Inquiry
+from ablations.designs.inquiry import REPLICATES, Inquiry, replicated
 from ablations.plans import Layout
 from recipes import RecipeError
 
@@ -78,9 +78,12 @@ def without_verdicts(chosen: Candidate) -> tuple[str, ...]:
     """Return a note where the error has too few degrees of freedom, with what would do."""
     if chosen.error_df >= MIN_ERROR_DF:
         return ()
-    arms = len(chosen.layout.arms)
-    seeds = 1 + -(-MIN_ERROR_DF // max(arms - 1, 1))
-    enough = min(arms * seeds, arms + 2 * MIN_ERROR_DF)
+    bare = replace(chosen.layout, replicates={})
+    widened = [replicated(bare, REPLICATES)]
+    widened += [replace(bare, seeds=seeds) for seeds in range(2, REPLICATES + 1)]
+    enough = min(
+        sum(one.seeds_by_arm(1).values()) for one in widened if error_df(one, 1) >= MIN_ERROR_DF
+    )
     return (
         f"{chosen.runs} runs leave {chosen.error_df} error degrees of freedom, and a verdict needs"
         f" {MIN_ERROR_DF}: --budget {enough} would do for these arms",

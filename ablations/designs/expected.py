@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ablations.designs.inquiry import Inquiry
 from ablations.plans import COMPONENTS, Contrast, Layout
 from ablations.priors import INTERACTION_SD
-from recipes import Component
+from recipes import Component, trajectory
 
 Array = NDArray[np.float64]
 
@@ -62,9 +62,18 @@ def variances(layout: Layout, contrasts: Sequence[Contrast], seeds: int) -> Arra
 
 
 def error_df(layout: Layout, seeds: int) -> int:
-    """Return the degrees of freedom that the error has in the fit of arms and seeds."""
-    counts = layout.seeds_by_arm(seeds).values()
-    return sum(counts) - len(counts) - (max(counts) - 1)
+    """Return the degrees of freedom that the error has in the fit of arms and seeds.
+
+    Arms that are read off one training have one error, unless the layout has no other.
+    """
+    by_arm = layout.seeds_by_arm(seeds)
+    first: dict[str, int] = {}
+    for arm in layout.arms:
+        first.setdefault(trajectory(arm.recipe), by_arm[arm.name])
+    for counts in (list(first.values()), list(by_arm.values())):
+        if found := sum(counts) - len(counts) - (max(counts) - 1):
+            return found
+    return 0
 
 
 def alias_matrices(inquiry: Inquiry, layout: Layout, contrasts: Sequence[Contrast]) -> list[Array]:

@@ -34,19 +34,18 @@ def factorial(inquiry: Inquiry) -> Layout:
             " leave-one-out for one context"
         )
     arms = Arms(stacks)
-    for subset in sorted(combinations(live), key=len):
+    for subset in sorted(combinations(live), key=len):  # in the order of studies made before levels
         arms.get(subset)
     ask = {"alone": arms.alone, "in_recipe": arms.in_recipe, "in_order": arms.in_order}
     asked = ask.get(inquiry.question, lambda one: _averaged(arms, live, one))
     found = [asked(component) for component in stacks.order]
-
     found += interactions(arms, inquiry, _in_every_combination)
     return layout("factorial", arms, found)
 
 
 def combinations(factors: Iterable[Factor]) -> Iterable[tuple[Component, ...]]:
     """Yield every subset with at most one level of each factor."""
-    for states in itertools.product(*((None, *factor) for factor in factors)):
+    for states in itertools.product(*((*factor, None) for factor in factors)):
         yield tuple(one for one in states if one is not None)
 
 

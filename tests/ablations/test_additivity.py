@@ -35,6 +35,13 @@ def test_effects_that_add_leave_no_gap(design: str) -> None:
         assert value(gap, found, ALONE) == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("design", ["leave-one-out", "bracket", "factorial"])
+def test_interactions_that_are_asked_for_are_no_effects_to_sum(design: str) -> None:
+    asked = lay_out(design, load("tiny"), parse("ls,sd,se"), interactions=["ls:sd"])
+    assert len(asked.contrasts) > len(layout(design).contrasts)
+    assert gaps(asked) == gaps(layout(design)) != {}
+
+
 def test_an_interaction_of_two_opens_a_gap_in_the_recipe_and_none_on_average() -> None:
     pair = {**ALONE, frozenset({"ls", "se"}): 0.7}
     last, average = layout("leave-one-out"), layout("factorial")

@@ -14,7 +14,7 @@ from ablations.designs.stacks import Stacks
 from ablations.plans import ESTIMANDS, Layout
 from ablations.priors import INTERACTION_SD, SEED_SD
 from ablations.randomised_block import fit_blocks
-from recipes import Component, Levels, RecipeError
+from recipes import Component, Levels, RecipeError, load, parse, trajectory
 from tests.ablations.designs.games import (
     Game,
     Part,
@@ -136,6 +136,19 @@ def test_variances_and_degrees_of_freedom_are_those_of_the_fit(budget: int) -> N
         loads = fit.loads(contrast.weights)
         assert loads is not None and loads.variance == pytest.approx(float(variance))
     assert error_df(layout, 1) == fit.spread.error_df
+
+
+def test_arms_of_one_training_have_one_error() -> None:
+    tiny = load("tiny")
+    layout = lay_out("auto", tiny, parse("ls,ema"), question="average_over_others", budget=12)
+    trainings = {arm.name: trajectory(arm.recipe) for arm in layout.arms}
+    assert len(set(trainings.values())) < len(layout.arms)
+    cells = {
+        arm: {seed: 80.0 + seed * place for seed in range(n)}
+        for place, (arm, n) in enumerate(layout.seeds_by_arm(1).items())
+    }
+    assert error_df(layout, 1) == fit_blocks(cells, trainings).spread.error_df
+    assert any("a verdict needs 6: --budget 16 would do" in note for note in layout.notes)
 
 
 @pytest.mark.parametrize(

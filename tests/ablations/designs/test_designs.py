@@ -159,6 +159,12 @@ def test_factorial_trains_every_subset(count: int) -> None:
             assert one.weights[arm.name] == (1 if inside else -1) / 2 ** (count - 1)
 
 
+def test_a_factorials_arms_stand_in_the_order_that_names_older_studies() -> None:
+    # The default name of a study digests its runs in order: another order opens a second study.
+    names = [arm.name for arm in lay_out("factorial", base_recipe(), parse("ls,sd,se")).arms]
+    assert names == ["base", "ls", "sd", "se", "ls,sd", "ls,se", "sd,se", "ls,sd,se"]
+
+
 def test_factorial_refuses_more_arms_than_anybody_trains() -> None:
     spec = "cos,epochs,ls,sd,ra,do,se"
     with pytest.raises(RecipeError, match="factorial of 7 components has 128 arms; at most 64"):
