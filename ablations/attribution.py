@@ -12,10 +12,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ablations.dummies import dummies_of, unshared
 from ablations.families import Family, adjusted, holm, shares
 from ablations.image_noise import ImageNoise, Images, ImageVariance, Question
 from ablations.limits import around
-from ablations.measured import Mean, Measured, mean_of, measure
+from ablations.measured import Mean, Measured, mean_of, measure, unpaired
 from ablations.plans import COMPONENTS, DESCRIBED, NULL
 from ablations.randomised_block import fit_blocks
 from ablations.welch import arm_errors
@@ -119,8 +120,11 @@ def analyse(
     """
     families = {SPLIT: primary, COMPONENTS: secondary, NULL: null, DESCRIBED: described}
     _check(values, families, level, rope, spent)
-    finished = {arm: by_seed for arm, by_seed in values.items() if by_seed}
+    dummies = dummies_of(families)
+    finished = {arm: by_seed for arm, by_seed in values.items() if by_seed and arm not in dummies}
     fit = fit_blocks(finished, trainings)
+    given = {arm: by_seed for arm, by_seed in values.items() if by_seed}
+    whole = fit_blocks(unshared(given, dummies), trainings) if len(given) > len(finished) else fit
     errors = arm_errors(fit)
     asked = {
         name: _nonzero(weights) for family in families.values() for name, weights in family.items()
@@ -143,7 +147,9 @@ def analyse(
             | {("mean", arm): Question(weights={arm: 1.0}) for arm in finished}
         )
     found = {
-        name: measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
+        name: unpaired(whole, weights)
+        if name in null
+        else measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
         for name, weights in asked.items()
     }
     adjusted_p, portions = _adjust(families, asked, found, spent)
@@ -153,7 +159,7 @@ def analyse(
             found[name],
             family=family,
             level=level,
-            n=_n(asked[name], values, trainings) if name in loads else 0,
+            n=_n(asked[name], values, trainings) if asked[name].keys() <= given.keys() else 0,
             p_holm=adjusted_p.get(name),
             portion=portions[family],
             rope=rope,
@@ -167,13 +173,15 @@ def analyse(
     return Analysis(
         estimates=estimates,
         means={
-            arm: mean_of(fit, errors, arm, finished[arm], seen.get(("mean", arm)), level)
-            for arm in finished
+            arm: mean_of(fit, errors, arm, by_seed, seen.get(("mean", arm)), level)
+            if arm in finished
+            else mean_of(whole, None, arm, by_seed, None, level)
+            for arm, by_seed in given.items()
         },
         error_df=fit.spread.error_df,
         seed_correlation=fit.seed_correlation,
         zero_spread=tuple(
-            arm for arm, by_seed in finished.items() if len(by_seed) > len({*by_seed.values()}) == 1
+            arm for arm, by_seed in given.items() if len(by_seed) > len({*by_seed.values()}) == 1
         ),
         run_sd=None if run_variance is None else math.sqrt(run_variance),
         images=noise.count if noise is not None and seen else 0,

@@ -74,6 +74,27 @@ def measure(
     )
 
 
+def unpaired(fit: BlockFit, weights: Mapping[str, float]) -> Measured:
+    """Return a contrast of arms that share no random numbers, so that no seed cancels in it.
+
+    Its error is the spread of whole runs. The images have no part: this is for arms of one recipe,
+    of which images expect the same.
+    """
+    if not weights or not weights.keys() <= fit.arms.keys():
+        return Measured()
+    delta, spread = fit.difference_of_means(weights), fit.spread
+    if spread.run_variance is None:
+        return Measured(delta=delta, error_df=0, method="means")
+    sizes = {arm: int(fit.geometry.sizes[fit.arms[arm]]) for arm in weights}
+    variance = spread.run_variance * sum(w**2 / sizes[arm] for arm, w in weights.items())
+    df = satterthwaite(((spread.error, spread.error_df), (spread.seed, spread.seed_df)))
+    error = math.sqrt(variance)
+    p = two_sided(delta, error, df)
+    return Measured(
+        delta=delta, seeds=variance, error_df=df, df=df, error=error, p=p, method="unpaired"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mean:
     """The plain mean of an arm's runs."""

@@ -97,7 +97,9 @@ def without_images(pairs: Pairs, analysis: Analysis, images: Images | None) -> I
     lacking = [
         contrast.label
         for contrast, estimate in pairs
-        if estimate.interval is not None and estimate.image_error is None
+        if estimate.interval is not None
+        and estimate.image_error is None
+        and estimate.family != NULL  # arms of one recipe: the images have no part in it
     ]
     reasons = sorted(set(images.unread.values())) if isinstance(images, KeptImages) else []
     if lacking:
@@ -189,7 +191,7 @@ def null_calibration(pairs: Pairs) -> Iterable[str]:
     yield (
         f"null calibration, what is 0 by construction ({_some(names)}): {called}; largest"
         f" |t| {abs(largest):.2f} (p {probability(worst.p)}); spread {ratio:.2f} times the standard"
-        " error"
+        " error, which is that of unpaired runs: dummies share no random numbers with other arms"
     )
 
 

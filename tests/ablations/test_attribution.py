@@ -368,3 +368,24 @@ def test_no_heavy_library_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_true_zeros_are_not_called_anything_where_seeds_move_all_arms_alike() -> None:
+    # A dummy has other random numbers, so what a seed does to the others does not cancel in it.
+    random = np.random.default_rng(11)
+    called = 0
+    for _ in range(400):
+        shared = random.normal(0, 1, 5)
+        values = {
+            arm: dict(enumerate(map(float, 80 + shared + random.normal(0, 0.2, 5))))
+            for arm in ("base", "a", "b")
+        }
+        values["again"] = dict(enumerate(map(float, 80 + random.normal(0, 1.02, 5))))
+        steps = {"a": {"base": -1.0, "a": 1.0}, "b": {"a": -1.0, "b": 1.0}}
+        found = analyse(values, {}, steps, null={"x": {"base": -1.0, "again": 1.0}})
+        without = analyse({arm: values[arm] for arm in ("base", "a", "b")}, {}, steps)
+        assert found.estimates["a"].interval == pytest.approx(without.estimates["a"].interval)
+        p = found.estimates["x"].p
+        assert p is not None
+        called += p < 0.05
+    assert called / 400 < 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
