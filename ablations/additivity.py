@@ -34,9 +34,13 @@ def gaps(layout: Layout) -> dict[str, dict[str, float]]:
 
 
 def _gap(layout: Layout, contrasts: Sequence[Contrast]) -> dict[str, float]:
-    keys = {one.component for one in contrasts}
     full = layout.full if layout.arms else None
-    if full is None or not 2 <= len(contrasts) == len(keys) == len(full.components):
+    if full is None:
+        return {}
+    inside = set(map(str, full.components))  # of levels, the one that the full recipe has
+    contrasts = [one for one in contrasts if one.label.removeprefix("+") in inside]
+    keys = {one.component for one in contrasts}
+    if not 2 <= len(contrasts) == len(keys) == len(full.components):
         return {}
     total = {full.name: -1.0, BASE: 1.0}
     for contrast in contrasts:

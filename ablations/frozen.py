@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,9 @@ def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
     split = Split(**tree["split"])
     sides = [*split.by_ladder.values(), *(split.by_blocks or {}).values()]
     sides += [contrast.weights for contrast in contrasts]
+    numbers = [weight for weights in sides for weight in weights.values()]
+    if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):
+        raise RequestError(f"{source} is damaged: a weight of a contrast is not a number")
     named = {name for weights in sides for name in weights}
     named |= {name for one in contrasts for name in (one.control, one.treatment) if name}
     if not arms or not named <= set(order) or {run.seed for run in runs} != set(seeds):

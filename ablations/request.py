@@ -13,6 +13,7 @@ from recipes.identity import digest
 from recipes.leaf import nearest
 
 MAX_SEEDS = 10_000
+MAX_BUDGET = 10_000
 _KIND_NAMES: dict[type, str] = {float: "a number"}
 _LATER = (  # keys, in the order in which they came after the first version
     "recipe_of",
@@ -65,6 +66,8 @@ class Request:
             value = getattr(self, key)
             if value is not None and not (key == "confirm" or value >= 1) or (value or 0) < 0:
                 raise RequestError(f"--{key.replace('_', '-')} {value}: give 1 or more")
+        if self.budget is not None and self.budget > MAX_BUDGET:
+            raise RequestError(f"--budget {self.budget}: give at most {MAX_BUDGET} runs")
         for key in ("noise", "rope"):
             value = getattr(self, key)
             if value is not None and not 0 < value < math.inf:

@@ -117,16 +117,26 @@ def extend(
         )
     earlier = {_question(one) for name, one in _named(frozen.layout) if name not in frozen.late}
     late = {name for name, one in _named(prepared.plan.layout) if _question(one) not in earlier}
-    if LATE_SPLIT in frozen.late or prepared.plan.layout.split != frozen.layout.split:
+    split = prepared.plan.layout.split
+    is_asked = any(split.by_ladder.values()) or split.by_blocks is not None
+    if is_asked and (LATE_SPLIT in frozen.late or split != frozen.layout.split):
         late.add(LATE_SPLIT)
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
     gone = {run.id for run in frozen.runs} - {run.id for run in plan.runs}
-    note = f"{len(gone)} runs of the revision before are in no arm of this one"
+    asked = {name for name, _ in _named(frozen.layout)} - frozen.late
+    notes = []
+    if gone:
+        notes.append(f"{len(gone)} runs of the revision before are in no arm of this one")
+    if changed := sorted(asked & late):
+        notes.append(
+            f"{', '.join(changed)}: asked of other arms than in the first plan, hence exploratory"
+            " from now on; another --study would keep both answers"
+        )
     return dataclasses.replace(
         prepared,
         plan=plan,
         revision=revision + (not again),
-        notes=(*prepared.notes, *([note] if gone else [])),
+        notes=(*prepared.notes, *notes),
     )
 
 

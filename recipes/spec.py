@@ -117,7 +117,8 @@ def parse_levels(text: str) -> tuple[Component | Levels, ...]:
         other = named.setdefault(component.name(), component)
         if other is not component:
             how = f", as {other} and as {component}" if str(other) != str(component) else ""
-            wrong.append(f"{component.name()} is named twice{how}{_bundles_in(items)}")
+            hint = "; several levels of one are asked as ra(magnitude=10|15)" if how else ""
+            wrong.append(f"{component.name()} is named twice{how}{_bundles_in(items)}{hint}")
     if wrong:
         raise RecipeError(wrong)
     return tuple(found)

@@ -86,10 +86,12 @@ def _why(
         f" {INTERACTION_SD:g}): {'; '.join([str(chosen), *others])}"
     ]
     least = min(found, key=lambda candidate: candidate.key)
+    if chosen.layout.seeds not in (None, inquiry.seeds):
+        notes.append(f"--budget decides the seeds, not the {inquiry.seeds} of --seeds")
     if least is not chosen:
-        notes.append(
-            f"{least} would be nearer, but an interval needs error df, and a verdict {MIN_ERROR_DF}"
-        )
+        lacks = "a verdict" if least.error_df else "an interval"
+        needs = MIN_ERROR_DF if least.error_df else 1
+        notes.append(f"{least} would be nearer, but {lacks} needs {needs} error df")
     if left_out:
         notes.append(f"not within {inquiry.budget} runs: {'; '.join(left_out)}")
     return [*notes, *without_verdicts(chosen)]

@@ -10,7 +10,7 @@ from ablations.designs.inquiry import Inquiry
 from ablations.designs.split import summed
 from ablations.designs.stacks import Factor, Stacks
 from ablations.plans import Contrast
-from recipes import Applied, Component, RecipeError
+from recipes import Applied, Component, RecipeError, parse
 from recipes.leaf import nearest
 
 Pair: TypeAlias = tuple[Component, Component]
@@ -114,9 +114,19 @@ def read_pairs(texts: Sequence[str], factors: Sequence[Factor]) -> tuple[Pair, .
     return tuple(found)
 
 
+def _as_read(name: str) -> str:
+    """Return a component's own text for it, as `ra` for `ra(magnitude=15)`."""
+    try:
+        (component,) = parse(name)
+    except (RecipeError, ValueError):
+        return name
+    return str(component)
+
+
 def _read_pair(text: str, factors: Sequence[Factor]) -> tuple[Factor, Factor]:
     known = {name: one for one in factors for name in (one[0].key, one[0].name())}
-    known |= {str(component): factor for factor in factors for component in factor}
+    exact = {str(component): factor for factor in factors for component in factor}
+    known |= exact
     splits = [  # a component of one's own has a colon in its name
         (text[:place].strip(), text[place + 1 :].strip())
         for place, letter in enumerate(text)
@@ -126,20 +136,17 @@ def _read_pair(text: str, factors: Sequence[Factor]) -> tuple[Factor, Factor]:
     if not splits:
         raise RecipeError(f"--interaction {text!r}: give two of the components {there}, as A:B")
     for names in splits:
-        if all(name in known for name in names):
-            first, second = (known[name] for name in names)
+        found = [known.get(name) or exact.get(_as_read(name)) for name in names]
+        if found[0] is not None and found[1] is not None:
+            first, second = found[0], found[1]
             if first is second:
                 raise RecipeError(f"--interaction {text!r}: give two different components")
             # In the order of the request, whichever way round they were given.
-            return (
-                (first, second)
-                if factors.index(first) < factors.index(second)
-                else (
-                    second,
-                    first,
-                )
-            )
-    unknown = [name for name in splits[0] if name not in known] or [text]
+            in_order = factors.index(first) < factors.index(second)
+            return (first, second) if in_order else (second, first)
+    unknown = [name for name in splits[0] if name not in known and _as_read(name) not in exact] or [
+        text
+    ]
     raise RecipeError(
         f"--interaction {text!r}: {' and '.join(map(repr, unknown))} not among the components of"
         f" the request, {there}{nearest(unknown[0], known)}"

@@ -14,6 +14,7 @@ from ablations.report.analysis import Answer
 from ablations.report.gates import gates
 from ablations.report.uncertainty import uncertainty
 
+_LISTED = 8  # certificates that are told in full
 _LONGEST = 200  # characters of one error; the whole traceback is in the run's folder
 
 
@@ -30,7 +31,7 @@ def findings(
     analysis = answer.analysis
     pairs = list(zip(plan.layout.contrasts, answer.estimates, strict=True))
     found = [
-        *_runs(outcomes),
+        *_runs(outcomes, plan.layout.contrasts),
         *(() if plan.published else gates(plan, outcomes, analysis.zero_spread)),
         *_not_trained(plan.layout.contrasts),
         *_spread(pairs),
@@ -58,7 +59,17 @@ def certified(plan: Plan, certificates: Sequence[Mapping[str, Any]]) -> list[str
     treated = [known[pair] for pair in wanted if pair in known]
     without = [f"{arm} against {parent}" for parent, arm in wanted if (parent, arm) not in known]
     if without:
-        return [_one_line(f"no certificate is kept of {', '.join(without)}")]
+        return [
+            _one_line(
+                f"no certificate is kept of {', '.join(without)}: the runs were made for another"
+                " study, which proved their arms against other parents (certificate.json of a run)"
+            )
+        ]
+    if len(treated) > _LISTED:
+        return [
+            f"certified before training: each of {len(plan.layout.arms)} arms differs from its"
+            " parent in what it declares and in nothing else; `ablate plan` tells in what"
+        ]
     found = [
         f"{one['arm']} ({', '.join(aspects(one['changed'].keys() - set(FOLLOWING)))})"
         for one in treated
@@ -76,7 +87,7 @@ def _one_line(text: str) -> str:
     return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
-def _runs(outcomes: Sequence[Outcome]) -> Iterable[str]:
+def _runs(outcomes: Sequence[Outcome], contrasts: Sequence[Contrast]) -> Iterable[str]:
     for outcome in outcomes:
         if outcome.status in FAILED:
             lines = outcome.error.strip().splitlines()
@@ -91,7 +102,10 @@ def _runs(outcomes: Sequence[Outcome]) -> Iterable[str]:
     for outcome in outcomes:
         planned.setdefault(outcome.run.arm, set()).add(outcome.run.seed)
     finished = {arm: by_seed.keys() for arm, by_seed in values_by_arm(outcomes).items() if by_seed}
-    if len({frozenset(planned[arm] - seeds) for arm, seeds in finished.items()}) > 1:
+    lacking = len({frozenset(planned[arm] - seeds) for arm, seeds in finished.items()}) > 1
+    compared = [{one.control, one.treatment} & planned.keys() for one in contrasts]
+    uneven = any(len({frozenset(planned[arm or ""]) for arm in pair}) > 1 for pair in compared)
+    if lacking or uneven:
         yield (
             "some arms lack seeds that others have: deltas are adjusted for it, and are not the"
             " differences of the values"
@@ -140,7 +154,9 @@ def _verdicts(
             f" {MIN_ERROR_DF} are needed{more}"
         )
     unresolved = [
-        contrast.label for contrast, estimate in pairs if estimate.verdict == "unresolved"
+        contrast.label
+        for contrast, estimate in pairs
+        if estimate.verdict == "unresolved" and contrast.family != NULL
     ]
     if unresolved:
         yield (

@@ -56,7 +56,8 @@ def split_sentences(document: Mapping[str, Any]) -> list[str]:
     """Return the training / architecture split in words, one sentence per way to estimate it."""
     found = []
     for way, sides in document["split"].items():
-        if sides is None or all(side["delta"] is None for side in sides.values()):
+        told = [] if sides is None else list(sides.values())
+        if all(side["delta"] is None and side["verdict"] is None for side in told):
             continue
         percent = shares(sides)
         parts = [_side(name, sides[name], percent.get(name)) for name in _SIDES]
