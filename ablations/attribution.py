@@ -78,6 +78,7 @@ def analyse(
     null: Mapping[str, Weights] = _NONE,
     images: Images | None = None,
     spent: float = 1.0,
+    error: tuple[float, int] | None = None,
 ) -> Analysis:
     """Estimate contrasts from `{arm: {seed: value}}`.
 
@@ -111,6 +112,10 @@ def analyse(
         spent: share of alpha that the tests of this look may use, for looks at growing data: p is
             divided by it, and the two one-sided tests use alpha times it. The shares of all looks
             sum to 1 at most (Bonferroni).
+        error: mean square of the runs' error, points squared, and its degrees of freedom, where
+            these are known from elsewhere: by Stein (1945), of the first stage of a study whose
+            number of runs followed from them. None: of all runs. Where variances clearly differ,
+            Welch's are of all runs in either case.
 
     Raises:
         ValueError: a value is not finite, weights do not sum to 0 or name an unknown arm, one name
@@ -143,7 +148,7 @@ def analyse(
             | {("mean", arm): Question(weights={arm: 1.0}) for arm in finished}
         )
     found = {
-        name: measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
+        name: measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)), error)
         for name, weights in asked.items()
     }
     adjusted_p, portions = _adjust(families, asked, found, spent)
@@ -170,7 +175,7 @@ def analyse(
             arm: mean_of(fit, errors, arm, finished[arm], seen.get(("mean", arm)), level)
             for arm in finished
         },
-        error_df=fit.spread.error_df,
+        error_df=fit.spread.error_df if error is None else error[1],
         seed_correlation=fit.seed_correlation,
         zero_spread=tuple(
             arm for arm, by_seed in finished.items() if len(by_seed) > len({*by_seed.values()}) == 1
