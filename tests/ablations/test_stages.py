@@ -316,6 +316,18 @@ def test_a_width_is_reported_with_the_first_stages_error(tmp_path: Path) -> None
     assert "that of the first stage's runs" in " ".join(study.document["notes"])
 
 
+def test_a_width_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until="0.8", confirm=1)
+    assert {one["delta"] for one in document_of(made, ledger)["contrasts"]} == {None}
+    for run in made.runs:
+        ledger.finish(run.id, "failed", None, "out of paper")
+    while decide(made, ledger):
+        pass
+    notes = document_of(made, ledger)["notes"]
+    assert any("without a decision, since runs failed" in note for note in notes)
+    assert "nothing is confirmed: runs of base failed" in notes
+
+
 # Refusals ---------------------------------------------------------------------------------------
 
 
