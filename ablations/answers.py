@@ -10,12 +10,12 @@ from ablations.confirmation import Confirmation, confirmation_of
 from ablations.correctness import KeptImages
 from ablations.frozen import thaw
 from ablations.ledger import Ledger, recall
-from ablations.plans import Outcome, Plan
+from ablations.plans import Outcome, Plan, values_by_arm
 from ablations.report import document
 from ablations.report.analysis import analysis_of
 from ablations.report.effects import EFFECTS, effects
 from ablations.report.staged import told
-from ablations.sequential import spent
+from ablations.sequential import first_error, spent
 from ablations.stages import Stages, stages_of, with_stages
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def document_of(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> dic
         rope=plan.rope if rope is None else rope,
         images=images_of(now, ledger, outcomes),
         spent=_spent(plan, stages),
+        error=first_error(plan, plan.runs, values_by_arm(outcomes)),
+        concluded=stages.ended(plan),
         told=told(plan, stages, confirmation_in(plan, ledger), readers_of(plan, ledger)),
     )
 
@@ -69,7 +71,8 @@ def confirmation_in(plan: Plan, ledger: Ledger) -> Confirmation | None:
     now = with_stages(plan, ledger)
     outcomes, fresh = outcomes_of(now, ledger), [ledger.outcome(run) for run in choice.runs]
     images = (images_of(now, ledger, outcomes), KeptImages(ledger, fresh))
-    return confirmation_of(now, choice, outcomes, fresh, *images)
+    error = first_error(plan, plan.runs, values_by_arm(outcomes))
+    return confirmation_of(now, choice, outcomes, fresh, *images, error)
 
 
 def readers_of(plan: Plan, ledger: Ledger) -> list[str]:
@@ -142,14 +145,16 @@ class Study:
         """
         import pandas
 
-        plan = self.plan
+        plan, stages = self.plan, stages_of(self._frozen, self._ledger)
         outcomes = outcomes_of(plan, self._ledger)
         answer = analysis_of(
             plan,
             outcomes,
             rope=plan.rope,
             images=images_of(plan, self._ledger, outcomes),
-            spent=_spent(self._frozen, stages_of(self._frozen, self._ledger)),
+            spent=_spent(self._frozen, stages),
+            error=first_error(plan, self._frozen.runs, values_by_arm(outcomes)),
+            concluded=stages.ended(self._frozen),
         )
         return pandas.DataFrame(effects(plan.layout, answer), columns=list(EFFECTS))
 

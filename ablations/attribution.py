@@ -79,6 +79,7 @@ def analyse(
     null: Mapping[str, Weights] = _NONE,
     images: Images | None = None,
     spent: float = 1.0,
+    error: tuple[float, int] | None = None,
 ) -> Analysis:
     """Estimate contrasts from `{arm: {seed: value}}`.
 
@@ -112,6 +113,10 @@ def analyse(
         spent: share of alpha that the tests of this look may use, for looks at growing data: p is
             divided by it, and the two one-sided tests use alpha times it. The shares of all looks
             sum to 1 at most (Bonferroni).
+        error: mean square of the runs' error, points squared, and its degrees of freedom, where
+            these are known from elsewhere: by Stein (1945), of the first stage of a study whose
+            number of runs followed from them. None: of all runs. Where variances clearly differ,
+            Welch's are of all runs in either case.
 
     Raises:
         ValueError: a value is not finite, weights do not sum to 0 or name an unknown arm, one name
@@ -149,7 +154,7 @@ def analyse(
     found = {
         name: unpaired(whole, weights)
         if name in null
-        else measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)))
+        else measure(fit, errors, weights, loads.get(name), seen.get(("contrast", name)), error)
         for name, weights in asked.items()
     }
     adjusted_p, portions = _adjust(families, asked, found, spent)
@@ -178,7 +183,7 @@ def analyse(
             else mean_of(whole, None, arm, by_seed, None, level)
             for arm, by_seed in given.items()
         },
-        error_df=fit.spread.error_df,
+        error_df=fit.spread.error_df if error is None else error[1],
         seed_correlation=fit.seed_correlation,
         zero_spread=tuple(
             arm for arm, by_seed in given.items() if len(by_seed) > len({*by_seed.values()}) == 1

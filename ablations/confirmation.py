@@ -1,7 +1,7 @@
 """The chosen arm on fresh seeds: what it is worth without the luck of having been chosen.
 
-The choice reads minival and is never changed. Its fresh runs stand outside the study: no contrast
-of the study reads them.
+The choice reads minival and is never changed, but where `--retry` makes an arm whole that it was
+made without. Its fresh runs stand outside the study: no contrast of the study reads them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ablations.attribution import Estimate, analyse
+from ablations.attribution import MIN_ERROR_DF, Estimate, analyse
 from ablations.image_noise import Images
 from ablations.ledger import run_id
 from ablations.minival import failed_arms
-from ablations.plans import NULL, Outcome, Plan, Run, minival_by_arm, values_by_arm
+from ablations.plans import Outcome, Plan, Run, minival_by_arm, values_by_arm
 from recipes import trajectory
 
 _FRESH = " on fresh seeds"  # after the names of arms in the analysis
@@ -40,12 +40,23 @@ class Confirmation:
     choice: Choice
     fresh: Estimate | None  # from the fresh seeds alone; None: the base itself was chosen
     in_study: Estimate | None  # from the runs that it was chosen by
+    without: tuple[Outcome, ...] = ()  # fresh runs that have no result, or none yet
+
+    @property
+    def measured(self) -> bool:
+        """Return whether the error is known well enough for any verdict."""
+        df = self.fresh.error_df if self.fresh is not None else None
+        return df is not None and df >= MIN_ERROR_DF
 
     @property
     def holds(self) -> bool:
-        """Return whether the fresh seeds show the arm above the base."""
+        """Return whether the fresh seeds, all of them, show the arm above the base.
+
+        As for any verdict, with MIN_ERROR_DF degrees of freedom or more; and what is left where
+        some runs fail is no random sample.
+        """
         interval = self.fresh.interval if self.fresh is not None else None
-        return interval is not None and interval[0] > 0
+        return interval is not None and interval[0] > 0 and self.measured and not self.without
 
 
 def chosen(plan: Plan, outcomes: Sequence[Outcome]) -> Choice:
@@ -54,7 +65,7 @@ def chosen(plan: Plan, outcomes: Sequence[Outcome]) -> Choice:
     Arms with a failed run are left out: what is left of their runs is no random sample. So are
     those that are the base again, for calibration.
     """
-    bad = failed_arms(outcomes) | _null_arms(plan)
+    bad = failed_arms(outcomes) | plan.layout.dummies
     means = {
         arm: sum(by_seed.values()) / len(by_seed)
         for arm, by_seed in minival_by_arm(outcomes).items()
@@ -83,6 +94,7 @@ def confirmation_of(
     fresh: Sequence[Outcome],
     images: Images | None = None,
     fresh_images: Images | None = None,
+    error: tuple[float, int] | None = None,
 ) -> Confirmation:
     """Return what the fresh runs say beside what the study said.
 
@@ -97,6 +109,7 @@ def confirmation_of(
         fresh: outcomes of `choice.runs`.
         images: which images the runs of the plan got right.
         fresh_images: and the fresh ones.
+        error: of the study, where it is not that of all its runs (`sequential.first_error`).
     """
     if not choice.runs:
         return Confirmation(choice=choice, fresh=None, in_study=None)
@@ -107,21 +120,20 @@ def confirmation_of(
         values | {name: again.get(arm, {}) for arm, name in pair.items()},
         {},
         {},
-        failed=failed_arms([*outcomes, *fresh]),
         trainings=trainings | {name: f"{trainings[arm]}{_FRESH}" for arm, name in pair.items()},
         described={
             "fresh": {pair[choice.arm]: 1.0, pair[choice.base]: -1.0},
             "in study": {choice.arm: 1.0, choice.base: -1.0},
         },
         images=None if images is None or fresh_images is None else _Both(images, fresh_images),
+        error=error,
     ).estimates
-    return Confirmation(choice=choice, fresh=estimates["fresh"], in_study=estimates["in study"])
-
-
-def _null_arms(plan: Plan) -> set[str]:
-    in_family = [(one.family == NULL, set(one.weights)) for one in plan.layout.contrasts]
-    null = {arm for is_null, arms in in_family for arm in arms if is_null}
-    return null - {arm for is_null, arms in in_family for arm in arms if not is_null}
+    return Confirmation(
+        choice=choice,
+        fresh=estimates["fresh"],
+        in_study=estimates["in study"],
+        without=tuple(one for one in fresh if one.status != "finished"),
+    )
 
 
 class _Both:

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ablations.randomised_block import Array, BlockFit, Geometry, Loads, geometr
 _AT_ONCE = 1 << 18  # numbers per array (1 MiB, as caches have): more go in groups
 _HELD = 1 << 22  # numbers up to which all runs are held in memory (16 MiB), not read again
 _DENSE = 8  # a product of matrices does this many times as many sums in the same time (measured)
-_FITS = 1e-3  # points by which 100 * mean may miss the value of its run: 1 image in 100,000
+FITS = 1e-3  # points by which 100 * mean may miss the value of its run: 1 image in 100,000
 
 Single = NDArray[np.float32]  # exact for images right or wrong; sums over images are in double
 
@@ -37,6 +37,16 @@ class Images(Protocol):
         ...
 
 
+@runtime_checkable
+class StandIns(Images, Protocol):
+    """Images that stand for others, of which there are more or fewer."""
+
+    @property
+    def stands_for(self) -> int | None:
+        """Return how many images the answer will be read on; None: these themselves."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageVariance:
     """The variance of an estimate due to its images, points squared, and how sure that is."""
@@ -48,6 +58,12 @@ class ImageVariance:
     def df(self) -> float:
         """Return the degrees of freedom of a chi-square with these two moments."""
         return 2 * self.variance**2 / self.uncertainty if self.uncertainty else math.inf
+
+    def on(self, times: float) -> ImageVariance:
+        """Return the variance on so many times the images; no better known than from these."""
+        return ImageVariance(
+            variance=self.variance / times, uncertainty=self.uncertainty / times**2
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +98,8 @@ class ImageNoise:
             for arm in values
         }
         self._replicates: _Replicates | None = None
+        stands_for = images.stands_for if isinstance(images, StandIns) else None
+        self._times = stands_for / self.count if stands_for and self.count else 1.0
 
     def of(self, questions: Mapping[Any, Question]) -> dict[Any, ImageVariance]:
         """Return the images' part of each question's variance, where it can be known."""
@@ -104,7 +122,7 @@ class ImageNoise:
                 found |= self._between_seeds(
                     part, [questions[name].weights for name in part], sorted(seeds)
                 )
-        return found
+        return {name: one.on(self._times) for name, one in found.items()}
 
     def _between_seeds(
         self, names: Sequence[Any], weights: Sequence[Mapping[str, float]], seeds: Sequence[int]
@@ -213,7 +231,7 @@ class ImageNoise:
             return None
         mean = 100 * float(row.mean())
         value = self._values[arm][seed]
-        if not abs(mean - value) <= _FITS:
+        if not abs(mean - value) <= FITS:
             raise ValueError(
                 f"the images of arm {arm!r}, seed {seed} have a mean of {mean:g} percent; its value"
                 f" is {value:g}"

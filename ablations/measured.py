@@ -37,6 +37,7 @@ def measure(
     weights: Mapping[str, float],
     loads: Loads | None,
     images: ImageVariance | None,
+    given: tuple[float, int] | None = None,
 ) -> Measured:
     """Return the estimate of a contrast and its error; empty where an arm of it has no run.
 
@@ -46,6 +47,7 @@ def measure(
         weights: of the contrast, none of them 0.
         loads: how it weighs the runs; None where the seeds do not cancel.
         images: their part of its variance; None where it is not known.
+        given: mean square of the error and its degrees of freedom, in place of those of `fit`.
     """
     if not weights or not weights.keys() <= fit.arms.keys():
         return Measured()
@@ -54,6 +56,8 @@ def measure(
         return Measured(delta=delta, error_df=0, method="means", notes=("no seed in common",))
     delta, pooled = fit.estimate(loads), fit.spread.error_variance
     error_df: float = fit.spread.error_df
+    if given is not None:
+        pooled, error_df = given
     if pooled is None:
         notes = ("zero spread",) if error_df else ()
         return Measured(delta=delta, error_df=error_df, notes=notes)

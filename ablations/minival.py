@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from ablations.errors import RequestError
+from ablations.image_noise import FITS
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Outcome, Plan
 from ablations.request import Request
@@ -52,10 +54,11 @@ def failed_arms(outcomes: Sequence[Outcome]) -> set[str]:
 
 
 class MinivalImages:
-    """Which minival images each finished run got right, as many times over as it evaluates.
+    """Which minival images each finished run got right, standing for those that it evaluates.
 
     A stopping rule asks what the answer will resolve, and that is read on the evaluated split,
-    which is larger as a rule: the noise of its images is what counts. Minival repeated has it.
+    which is larger as a rule: the noise of its images is what counts. How large that noise is, is
+    known from the minival images alone, so they are not repeated.
     """
 
     def __init__(self, ledger: Ledger, outcomes: Sequence[Outcome]) -> None:
@@ -65,15 +68,27 @@ class MinivalImages:
         }
 
     def of(self, arm: str, seed: int) -> NDArray[np.floating] | None:
-        """Return 1.0 for each image that the run got right and 0.0 for the others, or None."""
+        """Return 1.0 for each image that the run got right and 0.0 for the others, or None.
+
+        A file that does not give the run's accuracy on minival is damaged, and as good as none: a
+        look then goes by the seeds alone.
+        """
         outcome = self._finished.get((arm, seed))
-        if outcome is None:
+        if outcome is None or outcome.minival is None:
             return None
         path = self._ledger.run_folder(outcome.run.id) / "minival_correct.npy"
         try:
-            right = np.load(path, allow_pickle=False).astype(np.float64)
+            with path.open("rb") as file:  # no archive of arrays, as np.load would take
+                right = read_array(file, allow_pickle=False)
         except (OSError, ValueError, EOFError):  # of before it was kept, or damaged
             return None
-        if right.ndim != 1 or not len(right):
+        if right.ndim != 1 or not len(right) or right.dtype != np.bool_:
             return None
-        return np.tile(right, max((outcome.evaluated_images or 0) // len(right), 1))
+        found: NDArray[np.floating] = right.astype(np.float64)
+        return found if abs(100 * float(found.mean()) - outcome.minival) <= FITS else None
+
+    @property
+    def stands_for(self) -> int | None:
+        """Return how many images the runs are evaluated on; None: not known."""
+        counts = {one.evaluated_images for one in self._finished.values()} - {None, 0}
+        return counts.pop() if len(counts) == 1 else None

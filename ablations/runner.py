@@ -98,7 +98,7 @@ def carry_out(
                 made |= {run.id for run in runs}
             elif crew is None:
                 open_or_freeze(prepared, ledger)
-            if not decide(plan, ledger):
+            if not decide(plan, ledger, retry=options.retry):
                 return len(made)
             say(decided(plan, stages_of(plan, ledger)))
 

@@ -1,7 +1,7 @@
 """Seeds where they decide most: when a study may stop, and which runs come next. Pure.
 
 A rule is declared before the first run (`plans.Stopping`). It looks at minival only, after stages
-of growing seeds, so that validation is read once, at the end. Every look has its share of alpha
+of growing seeds, so that validation is tested once, at the end. Every look has its share of alpha
 (Bonferroni over looks), hence whatever a look drops or adds, the chance of a false verdict stays.
 `stages` carries it out.
 """
@@ -9,7 +9,7 @@ of growing seeds, so that validation is read once, at the end. Every look has it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from ablations.allocation import allocated
@@ -17,6 +17,8 @@ from ablations.attribution import MIN_ERROR_DF, Estimate, analyse
 from ablations.errors import RequestError
 from ablations.image_noise import Images
 from ablations.plans import COMPONENTS, Plan, Stopping
+from ablations.plans import Run as PlannedRun
+from ablations.randomised_block import fit_blocks
 from ablations.reach import Hurdle, chance_to_decide, floor, growth_to_decide, growth_to_width
 from ablations.request import MAX_SEEDS, Request
 from recipes import trajectory
@@ -27,7 +29,7 @@ GROWTH = 20 / 3  # from the first look's seeds to the last's: 3, 4, 6, 9, 13, 20
 LEVEL = 0.95
 # What a contrast may be closed with beside a verdict.
 REACHED, REFUSED, OUT_OF_REACH = "reached", "refused", "out of reach"
-# After the first stage: one does for most studies, four for all but a few (tests measure it).
+# After the first stage: one does but where the images' part of the error has moved.
 _NARROWINGS = 4
 _LEAST_CHANCE = 0.1  # of a verdict by the last stage; below, a contrast gets no more seeds
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -109,6 +111,7 @@ def next_runs(
     images: Images | None = None,
     *,
     closed: Mapping[str, str] = _NONE,
+    error: tuple[float, int] | None = None,
 ) -> tuple[dict[str, str], list[Run]]:
     """Return which contrasts are closed after a stage, and the runs (arm, seed) that come next.
 
@@ -123,17 +126,18 @@ def next_runs(
         failed: arms with a run that ended without a result: nothing is spent on their contrasts.
         images: which minival images each run got right; None: their noise is not counted.
         closed: by the looks before this one: contrast, and its verdict or another end.
+        error: of the first stage (`first_error`), which a width keeps; None: of all runs.
     """
     rule = plan.stopping
     assert rule is not None
-    estimates = looked_at(plan, stage, values, failed, images)
+    estimates = looked_at(plan, stage, values, failed, images, error)
     still = {name: (estimates[name], arms) for name, arms in _open(plan, failed, closed).items()}
     seeds = _seeds(plan, values)
     if rule.until == VERDICTS:
         found, growth = _verdicts(plan, stage, still)
     else:
         found, growth = _widths(float(rule.until), stage, still)
-    ended = stage == len(rule.stages) - 1 or REFUSED in found.values()
+    ended = stage == len(rule.stages) - 1
     needs = [] if ended else [name for name in still if name not in found]
     needs.sort(key=lambda name: (growth[name] - 1) * sum(len(seeds[arm]) for arm in still[name][1]))
     targets = [
@@ -150,6 +154,7 @@ def looked_at(
     values: Values,
     failed: Collection[str] = (),
     images: Images | None = None,
+    error: tuple[float, int] | None = None,
 ) -> Mapping[str, Estimate]:
     """Return the estimates that a look has of the split's sides and of the components' contrasts.
 
@@ -166,7 +171,34 @@ def looked_at(
         trainings={arm.name: trajectory(arm.recipe) for arm in plan.layout.arms},
         images=images,
         spent=spent(plan, stage),
+        error=error,
     ).estimates
+
+
+def first_error(
+    plan: Plan, first: Iterable[PlannedRun], values: Values
+) -> tuple[float, int] | None:
+    """Return the mean square of the first stage's error and its degrees of freedom (Stein 1945).
+
+    None where the rule is no width, or the stage has no error to measure. A study that added runs
+    until its error looked small must not be judged by that error: what is independent of the
+    number of runs is the first stage's alone.
+
+    Args:
+        plan: with a `stopping` or without.
+        first: the runs of its first stage.
+        values: accuracy by arm and seed, percent; of these runs or of more.
+    """
+    if plan.stopping is None or plan.stopping.until == VERDICTS:
+        return None
+    known: dict[str, dict[int, float]] = {}
+    for run in first:
+        if run.seed in values.get(run.arm, {}) and run.arm not in plan.layout.dummies:
+            known.setdefault(run.arm, {})[run.seed] = values[run.arm][run.seed]
+    trainings = {arm.name: trajectory(arm.recipe) for arm in plan.layout.arms}
+    spread = fit_blocks(known, trainings).spread
+    variance = spread.error_variance
+    return None if variance is None else (variance, spread.error_df)
 
 
 def spent(plan: Plan, stage: int) -> float:
@@ -174,7 +206,8 @@ def spent(plan: Plan, stage: int) -> float:
 
     That of the look, so that a false verdict of the report is one of some look. The shares are
     equal: then a contrast that was closed early is tested as the look tested it that closed it. A
-    width is reached without a test, which leaves all of alpha to the report.
+    width is reached without a test, which leaves all of alpha to the report: its error is that of
+    the first stage (`first_error`).
     """
     rule = plan.stopping
     if rule is None or rule.until != VERDICTS:

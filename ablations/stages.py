@@ -7,7 +7,7 @@ same command to the same decisions, and the frozen plan stays as it was.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.confirmation import Choice, chosen
@@ -16,7 +16,14 @@ from ablations.ledger import TERMINAL, Ledger, run_id
 from ablations.minival import MinivalImages, check_kept, failed_arms
 from ablations.plans import Outcome, Plan, Run, minival_by_arm
 from ablations.reach import floor
-from ablations.sequential import REFUSED, VERDICTS, looked_at, next_runs, undecided
+from ablations.sequential import (
+    REFUSED,
+    VERDICTS,
+    first_error,
+    looked_at,
+    next_runs,
+    undecided,
+)
 from lightning_modules.files import read_json, write_json
 
 SCHEMA = 1
@@ -125,10 +132,11 @@ def runs_ahead(plan: Plan, ledger: Ledger) -> int:
     return found + (2 * plan.confirm if stages.choice is None else 0)
 
 
-def decide(plan: Plan, ledger: Ledger) -> bool:
+def decide(plan: Plan, ledger: Ledger, *, retry: bool = False) -> bool:
     """Write the next decision of a frozen plan; return whether there was one to make.
 
-    None is made while a run that it reads has not ended.
+    None is made while a run that it reads has not ended. With `retry`, a study goes on that ended
+    without an arm whose failed runs have been made again (`_revived`).
 
     Raises:
         RequestError: a run finished before its accuracy on minival was kept.
@@ -137,23 +145,49 @@ def decide(plan: Plan, ledger: Ledger) -> bool:
         return False
     with ledger.hold_study(plan.study):  # two processes may carry it out at once
         stages, now = stages_of(plan, ledger), with_stages(plan, ledger)
-        if stages.ended(plan) and (plan.confirm == 0 or stages.choice is not None):
+        if _complete(plan, stages) and not retry:
             return False
         outcomes = [ledger.outcome(run) for run in now.runs]
         if any(outcome.status not in TERMINAL for outcome in outcomes):
+            return False
+        closed = stages.closed  # stays so
+        if retry:
+            stages = _revived(now, stages, failed_arms(outcomes))
+        if _complete(plan, stages):
             return False
         check_kept(outcomes, ledger)
         if stages.ended(plan):
             stages = dataclasses.replace(stages, choice=chosen(now, outcomes))
         else:
-            look = _look(now, stages, outcomes, ledger)
+            look = _look(plan, now, stages, closed, outcomes, ledger)
             stages = dataclasses.replace(stages, looks=(*stages.looks, look))
         _write(plan, ledger, stages)
     return True
 
 
+def _complete(plan: Plan, stages: Stages) -> bool:
+    return stages.ended(plan) and (plan.confirm == 0 or stages.choice is not None)
+
+
+def _revived(plan: Plan, stages: Stages, failed: Collection[str]) -> Stages:
+    """Return the decisions less those that an arm was missing from which is whole by now.
+
+    Of the looks only the last can be one: after the others the study went on, and the arm is read
+    by the next. What it closed stays closed, so nothing is tested a second time.
+    """
+    looks, choice = stages.looks, stages.choice
+    if plan.stopping is not None and stages.ended(plan) and {*looks[-1].failed} - {*failed}:
+        return Stages(looks=looks[:-1])
+    arms = {arm.name for arm in plan.layout.arms} - plan.layout.dummies
+    if choice is not None and arms - choice.minival.keys() - {*failed}:
+        choice = None
+    return Stages(looks=looks, choice=choice)
+
+
 def refuse_beyond_images(plan: Plan, ledger: Ledger) -> None:
     """Refuse a width that the runs in the ledger show to be out of reach of any seeds.
+
+    A width that is out of reach of some contrasts only is worth the runs for the others.
 
     Raises:
         RequestError: the reason, and how many evaluated images it would take.
@@ -162,31 +196,41 @@ def refuse_beyond_images(plan: Plan, ledger: Ledger) -> None:
     if rule is None or rule.until == VERDICTS:
         return
     outcomes = [ledger.outcome(run) for run in plan.runs]
-    reason = beyond_images(plan, outcomes, ledger)
-    if reason:
+    reason, names = beyond_images(plan, plan, outcomes, ledger)
+    if reason and len(names) == len(undecided(plan, {})):
         raise RequestError(f"--until {rule.until}: {reason}")
 
 
-def beyond_images(plan: Plan, outcomes: Sequence[Outcome], ledger: Ledger) -> str:
-    """Return why a width cannot be reached, or nothing where more seeds may do."""
+def beyond_images(
+    plan: Plan, now: Plan, outcomes: Sequence[Outcome], ledger: Ledger
+) -> tuple[str, list[str]]:
+    """Return why a width cannot be reached by which contrasts; nothing where more seeds may do.
+
+    `now` is the plan with the runs that its stages added, and `outcomes` are of these.
+    """
     assert plan.stopping is not None
     width, images = float(plan.stopping.until), MinivalImages(ledger, outcomes)
-    estimates = looked_at(plan, 0, minival_by_arm(outcomes), failed_arms(outcomes), images)
+    values = minival_by_arm(outcomes)
+    error = first_error(plan, plan.runs, values)
+    estimates = looked_at(now, 0, values, failed_arms(outcomes), images, error)
     floors = {
         name: floor(estimates[name])
         for name in undecided(plan, {})
         if estimates[name].standard_error is not None
     }
-    widest = max(floors, key=lambda name: floors[name], default="")
-    if not widest or floors[widest] < width:
-        return ""
+    beyond = [name for name in floors if floors[name] >= width]
+    if not beyond:
+        return "", []
+    widest = max(beyond, key=lambda name: floors[name])
+    others = ", ".join(label(plan, name) for name in beyond if name != widest)
     counts = [one.evaluated_images for one in outcomes if one.evaluated_images]
     needed = counts[0] * (floors[widest] / width) ** 2
     return (
         f"the {counts[0]:,} evaluated images alone leave +-{floors[widest]:.2f} points of"
-        f" {label(plan, widest)}, which no seeds lower; it would take about {needed:,.0f} images,"
-        f" or a width above {floors[widest]:.2f}"
-    )
+        f" {label(plan, widest)}{others and f', and more than +-{width:g} of {others}'}, which no"
+        f" seeds lower; it would take about {needed:,.0f} images, or a width above"
+        f" {floors[widest]:.2f}"
+    ), beyond
 
 
 def label(plan: Plan, name: str) -> str:
@@ -199,29 +243,39 @@ def label(plan: Plan, name: str) -> str:
     return f"{rest} ({estimand})" if labels.count(rest) > 1 else rest
 
 
-def _look(plan: Plan, stages: Stages, outcomes: Sequence[Outcome], ledger: Ledger) -> Look:
+def _look(
+    plan: Plan,
+    now: Plan,
+    stages: Stages,
+    before: Mapping[str, str],
+    outcomes: Sequence[Outcome],
+    ledger: Ledger,
+) -> Look:
     assert plan.stopping is not None
-    stage = len(stages.looks)
+    stage, values = len(stages.looks), minival_by_arm(outcomes)
     failed = failed_arms(outcomes)
     closed, runs = next_runs(
-        plan,
+        now,
         stage,
-        minival_by_arm(outcomes),
+        values,
         failed,
         MinivalImages(ledger, outcomes),
-        closed=stages.closed,
+        closed=before,
+        error=first_error(plan, plan.runs, values),
     )
     made = [
         Run(id=run_id(plan.layout.arm(arm).recipe, plan.data_fingerprint, seed), arm=arm, seed=seed)
         for arm, seed in runs
     ]
-    refused = REFUSED in closed.values()
+    reason = stages.looks[-1].reason if stages.looks else ""
+    if any(end == REFUSED and name not in stages.closed for name, end in closed.items()):
+        reason, _ = beyond_images(plan, now, outcomes, ledger)
     return Look(
         share=plan.stopping.shares[stage],
         closed=closed,
         runs=tuple(made),
         failed=tuple(arm.name for arm in plan.layout.arms if arm.name in failed),
-        reason=beyond_images(plan, outcomes, ledger) if refused else "",
+        reason=reason,
     )
 
 

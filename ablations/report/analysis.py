@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,11 +42,14 @@ def analysis_of(
     rope: float | None = None,
     images: Images | None = None,
     spent: float = 1.0,
+    error: tuple[float, int] | None = None,
+    concluded: bool = True,
 ) -> Answer:
     """Return what the values of a study say.
 
     The split (`by_ladder training`, ...) is the primary family of tests, the contrasts of the
-    components the secondary one.
+    components the secondary one. `error` stands in place of that of all runs (`analyse`). A study
+    that is not `concluded` has no verdicts yet, and no adjusted p values, which would give them.
 
     Raises:
         RequestError: a finished run has a value that is not finite or was made on other data than
@@ -81,9 +85,18 @@ def analysis_of(
             null=families[NULL],
             images=images,
             spent=spent,
+            error=error,
         )
     except ValueError as error:
         raise RequestError(f"study {plan.study} cannot be analysed: {error}") from None
+    if not concluded:
+        found = dataclasses.replace(
+            found,
+            estimates={
+                name: dataclasses.replace(one, verdict=None, p_holm=None)
+                for name, one in found.estimates.items()
+            },
+        )
     return Answer(
         analysis=found,
         estimates=tuple(found.estimates[name] for name in names),

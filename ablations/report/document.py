@@ -29,18 +29,30 @@ def document(
     rope: float | None = None,
     images: Images | None = None,
     spent: float = 1.0,
+    error: tuple[float, int] | None = None,
+    concluded: bool = True,
     told: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the answers of a study as plain values, none of them NaN.
 
-    `cost` is that of the treatment arm, as a mean over its finished runs. `told` are further notes.
+    `cost` is that of the treatment arm, as a mean over its finished runs. `told` are further notes;
+    `error` and `concluded` are those of `analysis_of`.
 
     Raises:
         RequestError: a finished run has a value that is not finite or was made on other data than
             the plan's, or `level`, `rope` or `spent` is impossible.
     """
     layout = plan.layout
-    answer = analysis_of(plan, outcomes, level=level, rope=rope, images=images, spent=spent)
+    answer = analysis_of(
+        plan,
+        outcomes,
+        level=level,
+        rope=rope,
+        images=images,
+        spent=spent,
+        error=error,
+        concluded=concluded,
+    )
     analysis = answer.analysis
     base, by_arm = _base(plan, analysis), _by_arm(outcomes)
     return {

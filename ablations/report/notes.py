@@ -9,7 +9,7 @@ from ablations.attribution import MIN_ERROR_DF, Analysis, Estimate
 from ablations.certificate import pairs
 from ablations.image_noise import Images
 from ablations.observed import FOLLOWING, aspects
-from ablations.plans import FAILED, LATE_SPLIT, Contrast, Outcome, Plan, values_by_arm
+from ablations.plans import FAILED, LATE_SPLIT, NULL, Contrast, Outcome, Plan, values_by_arm
 from ablations.report.analysis import Answer
 from ablations.report.gates import gates
 from ablations.report.uncertainty import uncertainty

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ablations.attribution import MIN_ERROR_DF
 from ablations.confirmation import Confirmation
 from ablations.plans import Plan
 from ablations.report.words import interval, signed
-from ablations.sequential import OUT_OF_REACH, VERDICTS, spent, undecided
+from ablations.sequential import OUT_OF_REACH, REACHED, VERDICTS, spent, undecided
 from ablations.stages import Stages, label
 
 
@@ -87,17 +88,36 @@ def confirmed(confirmation: Confirmation) -> str:
     over = f"{choice.arm} over {choice.base}"
     seeds = f"fresh seeds {_seeds(choice.seeds)}"
     if fresh.delta is None:
-        return f"not confirmed: no finished run on {seeds} of {over}"
+        return f"not confirmed: {over} has no result on {seeds}; {_without(confirmation)}"
     how = f"n {fresh.n}"
     if fresh.interval is not None:
         own = "of these arms alone" if fresh.method == "welch" else "pooled with the study"
-        how += f"; error {own}, {fresh.error_df:.3g} degrees of freedom"
-    limits = f"{interval(fresh.interval)} " if fresh.interval is not None else ""
+        how += f"; error {own}, {_freedom(fresh.error_df)}"
+    found = f"{over} {signed(fresh.delta)}"
+    found += f" {interval(fresh.interval)}" if fresh.interval is not None else ""
+    luck = f"in the study it had {signed(before.delta)}, which has the luck of having been chosen"
+    reasons = [] if not confirmation.without else [_without(confirmation)]
+    if not confirmation.measured:
+        reasons.append(
+            f"{_freedom(fresh.error_df)} of the error, and a verdict needs {MIN_ERROR_DF}"
+        )
+    if reasons:
+        return f"not confirmed: {'; '.join(reasons)}; on {seeds}, {found} ({how}); {luck} in it"
     verb = "confirmed on" if confirmation.holds else "not confirmed on"
-    return (
-        f"{verb} {seeds}: {over} {signed(fresh.delta)} {limits}({how}); in the study it had"
-        f" {signed(before.delta)}, which has the luck of having been chosen in it"
-    )
+    return f"{verb} {seeds}: {found} ({how}); {luck} in it"
+
+
+def _freedom(df: float | None) -> str:
+    return "1 degree of freedom" if df == 1 else f"{df or 0:.3g} degrees of freedom"
+
+
+def _without(confirmation: Confirmation) -> str:
+    """Return which fresh runs have no result, with their status."""
+    by_status: dict[str, list[str]] = {}
+    for one in confirmation.without:
+        words = f"{one.run.arm} seed {one.run.seed}"
+        by_status.setdefault(one.status.replace("_", " "), []).append(words)
+    return "; ".join(f"{status}: {', '.join(runs)}" for status, runs in by_status.items())
 
 
 def _stages(plan: Plan, stages: Stages) -> Iterable[str]:
@@ -107,7 +127,7 @@ def _stages(plan: Plan, stages: Stages) -> Iterable[str]:
     if not stages.ended(plan):
         yield (
             f"{_stage(plan, min(done + 1, len(rule.stages)))} is not finished and more seeds may"
-            " follow: the same command goes on"
+            " follow: the same command goes on; verdicts are withheld until the study has ended"
         )
         return
     share = spent(plan, done - 1)
@@ -117,7 +137,8 @@ def _stages(plan: Plan, stages: Stages) -> Iterable[str]:
     more = f"{added.total()} runs were added: {', '.join(by_arm)}" if by_arm else "no run was added"
     yield (
         f"stopped at {_stage(plan, done)}: {_progress(plan, stages)}; {more}; tests have {alpha};"
-        f" all this was decided on minival, and {plan.protocol['split']} was read once, at the end"
+        f" all this was decided on minival, and {plan.protocol['split']} was tested once, at the"
+        f" end{_whose_error(plan)}"
     )
     closed: dict[str, list[str]] = {}
     for name in undecided(plan, {}):
@@ -128,12 +149,20 @@ def _stages(plan: Plan, stages: Stages) -> Iterable[str]:
         yield f"resolved on minival as {words}"
 
 
+def _whose_error(plan: Plan) -> str:
+    rule = plan.stopping
+    if rule is None or rule.until == VERDICTS:
+        return ""
+    return (
+        "; the error of the seeds is that of the first stage's runs, by which the number of runs"
+        " was chosen (Stein)"
+    )
+
+
 def _progress(plan: Plan, stages: Stages) -> str:
     """Return what the latest look found: what is open, and why it ended or how it goes on."""
     rule, look = plan.stopping, stages.looks[-1]
     assert rule is not None
-    if look.reason:
-        return look.reason
     waiting = [label(plan, name) for name in undecided(plan, look.closed, look.failed)]
     broken = [
         label(plan, name)
@@ -143,7 +172,7 @@ def _progress(plan: Plan, stages: Stages) -> str:
     far = [
         label(plan, name) for name in undecided(plan, {}) if look.closed.get(name) == OUT_OF_REACH
     ]
-    parts = []
+    parts = [look.reason] if look.reason else []
     if waiting and look.runs:
         parts.append(f"{len(look.runs)} more runs, for {', '.join(waiting)}")
     elif waiting:
@@ -157,6 +186,8 @@ def _progress(plan: Plan, stages: Stages) -> str:
     if not parts:
         resolved = rule.until == VERDICTS
         parts.append("everything resolved" if resolved else f"intervals within +-{rule.until}")
+    elif REACHED in look.closed.values() and not look.runs:
+        parts.append(f"intervals of the others within +-{rule.until}")
     return "; ".join(parts)
 
 

@@ -15,8 +15,9 @@ from scipy import stats
 from ablations import open_study, plan
 from ablations.answers import document_of
 from ablations.confirmation import Choice, chosen, confirmation_of
+from ablations.designs import DESIGNS
 from ablations.ledger import Ledger
-from ablations.plans import NULL, Outcome, Plan, Run
+from ablations.plans import Outcome, Plan, Run
 from ablations.report.staged import confirmed
 from ablations.revisions import open_or_freeze
 from ablations.stages import decide, runs_so_far, stages_of, with_stages
@@ -94,12 +95,19 @@ def test_an_arm_with_a_failed_run_is_not_chosen(one: Plan) -> None:
     )
 
 
-def test_the_base_under_another_name_is_not_chosen(one: Plan) -> None:
-    contrast = dataclasses.replace(one.layout.contrasts[1], family=NULL)
-    contrasts = (one.layout.contrasts[0], contrast, one.layout.contrasts[2])
-    null = dataclasses.replace(one, layout=dataclasses.replace(one.layout, contrasts=contrasts))
-    minival = {"base": 70.0, "ls": 71.0, "se": 72.0, "do": 69.0}
-    assert chosen(null, made_up(null, minival)).arm == "ls"
+@pytest.mark.parametrize("design", DESIGNS)
+def test_the_base_under_another_name_is_not_chosen_and_all_else_may_be(
+    tmp_path: Path, design: str
+) -> None:
+    null = planned(tmp_path, design=design, null=True, confirm=1)
+    assert null.layout.dummies
+    for best in null.layout.arms:
+        minival = {arm.name: 70.0 + (arm is best) for arm in null.layout.arms}
+        found = chosen(null, made_up(null, minival))
+        wanted = null.layout.arms[0].name if best.name in null.layout.dummies else best.name
+        assert found.arm == wanted
+        assert found.base in found.minival
+        assert bool(found.runs) == (wanted != found.base)
 
 
 # What fresh seeds say ---------------------------------------------------------------------------
@@ -182,8 +190,42 @@ def test_fresh_runs_that_fail_confirm_nothing(one: Plan) -> None:
     found = confirmation_of(one, choice, ends, bad)
     assert not found.holds
     assert (
-        confirmed(found) == "not confirmed: no finished run on fresh seeds 3, 4, 5 of ls over base"
+        confirmed(found) == "not confirmed: ls over base has no result on fresh seeds 3, 4, 5;"
+        " failed: base seed 3, ls seed 3, base seed 4, ls seed 4, base seed 5, ls seed 5"
     )
+
+
+def test_a_fresh_run_that_fails_is_told_and_nothing_is_confirmed(one: Plan) -> None:
+    choice, ends, fresh = confirmed_by(one, [1.2, 1.3, 1.1])
+    place = next(place for place, end in enumerate(fresh) if end.run.arm == "ls")
+    seed = fresh[place].run.seed
+    fresh[place] = Outcome(run=fresh[place].run, status="out_of_memory")
+    found = confirmation_of(one, choice, ends, fresh)
+    assert found.fresh is not None and found.fresh.interval is not None
+    assert found.fresh.interval[0] > 0
+    assert not found.holds
+    words = confirmed(found)
+    assert words.startswith(
+        f"not confirmed: out of memory: ls seed {seed}; on fresh seeds 3, 4, 5,"
+    )
+
+
+def test_too_few_degrees_of_freedom_confirm_nothing(one: Plan) -> None:
+    few = dataclasses.replace(one, runs=tuple(run for run in one.runs if run.seed < 2))
+    values = {run: value for run, value in in_study(one).items() if run.seed < 2}
+    ends = outcomes(values, {"ls": 90.0})
+    choice = dataclasses.replace(chosen(few, ends))
+    fresh = outcomes({run: 80 + 5.0 * (run.arm == "ls") for run in choice.runs[:2]}, {})
+    found = confirmation_of(few, choice, ends, fresh)
+    assert found.fresh is not None and found.fresh.interval is not None
+    assert found.fresh.error_df == 3
+    assert found.fresh.interval[0] > 0
+    assert not found.holds
+    words = confirmed(found)
+    assert words.startswith("not confirmed: 3 degrees of freedom of the error, and a verdict needs")
+    assert found.fresh.error_df is not None
+    one_df = dataclasses.replace(found, fresh=dataclasses.replace(found.fresh, error_df=1))
+    assert "not confirmed: 1 degree of freedom of the error" in confirmed(one_df)
 
 
 # In a study -------------------------------------------------------------------------------------

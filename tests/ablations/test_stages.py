@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from ablations import RequestError, open_study, plan
 from ablations.answers import document_of
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
-from ablations.plans import Plan
+from ablations.plans import Plan, values_by_arm
+from ablations.randomised_block import fit_blocks
 from ablations.revisions import check_same, extend, open_or_freeze
 from ablations.stages import (
     beyond_images,
@@ -117,6 +119,67 @@ def test_a_retried_run_changes_no_decision(tmp_path: Path) -> None:
     assert stages_file(tmp_path)["looks"] == looks
 
 
+def test_with_retry_a_study_goes_on_that_ended_as_its_base_had_failed(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, confirm=2)
+    bad = next(run for run in made.runs if run.arm == "base")
+    finish(ledger, made, [run for run in made.runs if run != bad], CLEAR)
+    ledger.finish(bad.id, "failed", None, "out of paper")
+    while decide(made, ledger, retry=True):  # failed still: as without --retry
+        pass
+    before = stages_file(tmp_path)
+    assert [look["runs"] for look in before["looks"]] == [[]]
+    assert before["choice"]["runs"] == []
+    ledger.forget(bad.id)
+    assert decide(made, ledger, retry=True) is False  # not whole yet
+    finish(ledger, made, [bad], CLEAR)
+    assert decide(made, ledger) is False
+    assert stages_file(tmp_path) == before  # without --retry what was decided stays
+    assert decide(made, ledger, retry=True)
+    after = stages_file(tmp_path)
+    assert after["choice"] is None
+    (look,) = after["looks"]
+    assert look["failed"] == []
+    assert look["closed"] == {"0 +ls": "helps", "2 +do": "hurts"}
+    assert [(run["arm"], run["seed"]) for run in look["runs"]] == [("base", 3), ("se", 3)]
+    carry_out(ledger, made, CLEAR)
+    whole = stages_of(made, ledger)
+    assert whole.choice is not None
+    assert whole.choice.arm == "ls"
+    assert min(whole.choice.seeds) > max(run.seed for run in with_stages(made, ledger).runs)
+    assert decide(made, ledger, retry=True) is False
+
+
+def test_what_a_dropped_look_had_closed_stays_closed(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, seeds=4)
+    bad = next(run for run in made.runs if run.arm == "se")
+    finish(ledger, made, [run for run in made.runs if run != bad], CLEAR)
+    ledger.finish(bad.id, "diverged", None, "NaN")
+    assert decide(made, ledger)
+    closed = stages_file(tmp_path)["looks"][0]["closed"]
+    assert closed == {"0 +ls": "helps", "2 +do": "hurts"}
+    ledger.forget(bad.id)
+    finish(ledger, made, [bad], CLEAR | {"se": 70.5})
+    assert decide(made, ledger, retry=True)
+    (look,) = stages_file(tmp_path)["looks"]
+    assert closed.items() <= look["closed"].items()
+    assert {run["arm"] for run in look["runs"]} <= {"base", "se"}
+
+
+def test_a_choice_without_an_arm_that_failed_is_made_again_with_retry(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until=None, confirm=1)
+    bad = next(run for run in made.runs if run.arm == "ls")
+    finish(ledger, made, [run for run in made.runs if run != bad], CLEAR)
+    ledger.finish(bad.id, "failed", None, "out of paper")
+    assert decide(made, ledger)
+    assert stages_file(tmp_path)["choice"]["arm"] == "se"
+    ledger.forget(bad.id)
+    finish(ledger, made, [bad], CLEAR)
+    assert decide(made, ledger) is False
+    assert decide(made, ledger, retry=True)
+    assert stages_file(tmp_path)["choice"]["arm"] == "ls"
+    assert decide(made, ledger, retry=True) is False
+
+
 def test_a_finished_study_tells_how_it_ended_and_what_it_spent(tmp_path: Path) -> None:
     made, ledger = frozen(tmp_path, max_runs=20)
     carry_out(ledger, made, CLEAR)
@@ -124,19 +187,31 @@ def test_a_finished_study_tells_how_it_ended_and_what_it_spent(tmp_path: Path) -
     (ended,) = (note for note in notes if note.startswith("stopped at stage"))
     assert "tests have 1/" in ended
     assert "runs were added: base +" in ended
-    assert "validation was read once, at the end" in ended
+    assert "validation was tested once, at the end" in ended
     assert "resolved on minival as helps: +ls; hurts: +do" in notes
     assert runs_ahead(made, ledger) == 0
 
 
-def test_a_study_in_between_says_so_and_tests_with_one_share(tmp_path: Path) -> None:
+def test_a_study_in_between_says_so_and_gives_no_verdict(tmp_path: Path) -> None:
     made, ledger = frozen(tmp_path)
     finish(ledger, made, made.runs, CLEAR)
     decide(made, ledger)
     found = document_of(made, ledger)
     told = " ".join(found["notes"])
     assert "stage 2 of 6 is not finished and more seeds may follow" in told
-    assert "may use 0.167 of alpha" in told
+    assert "verdicts are withheld until the study has ended" in told
+    assert "tested once" not in told
+    assert "may use" not in told
+    sides = [side for way in found["split"].values() if way for side in way.values() if side]
+    for answer in (*found["contrasts"], *(side for side in sides if isinstance(side, dict))):
+        assert answer["verdict"] is None
+        assert answer.get("p_holm") is None
+    assert not any(open_study("mine", tmp_path).effects["verdict"].notna())
+    carry_out(ledger, made, CLEAR)
+    ended = document_of(made, ledger)
+    assert [one["verdict"] for one in ended["contrasts"]][::2] == ["helps", "hurts"]
+    assert None not in {one["verdict"] for one in ended["contrasts"]}
+    assert "0.167 of alpha" in " ".join(ended["notes"])
     assert "2 of 14 runs have not finished" in told
 
 
@@ -186,12 +261,15 @@ def test_the_images_that_a_width_takes_are_as_the_square_says(tmp_path: Path) ->
     made, ledger = frozen(tmp_path, until="0.2")
     finish(ledger, made, made.runs, CLEAR)
     outcomes = [ledger.outcome(run) for run in made.runs]
-    words = beyond_images(made, outcomes, ledger)
+    words, names = beyond_images(made, made, outcomes, ledger)
+    assert names
     floor = float(words.split("+-")[1].split()[0])
     needed = float(words.split("about ")[1].split()[0].replace(",", ""))
     assert needed == pytest.approx(800 * (floor / 0.2) ** 2, rel=0.01)
     wider = dataclasses.replace(made.stopping, until=f"{floor + 0.1}")
-    assert beyond_images(dataclasses.replace(made, stopping=wider), outcomes, ledger) == ""
+    assert beyond_images(
+        again := dataclasses.replace(made, stopping=wider), again, outcomes, ledger
+    ) == ("", [])
 
 
 def test_a_width_in_reach_is_reached(tmp_path: Path) -> None:
@@ -202,6 +280,52 @@ def test_a_width_in_reach_is_reached(tmp_path: Path) -> None:
     assert set(looks[-1].closed.values()) == {"reached"}
     told = " ".join(document_of(made, ledger)["notes"])
     assert "intervals within +-0.8" in told
+
+
+def test_a_width_that_the_images_forbid_one_contrast_goes_on_for_the_others(
+    tmp_path: Path,
+) -> None:
+    # `do` is right on other images than the rest, whatever the seed.
+    truth = {"base": 70.0, "ls": 70.0, "se": 70.0, "do": 55.0}
+    made, ledger = frozen(tmp_path, until="0.9", max_runs=300)
+    carry_out(ledger, made, truth)
+    looks = stages_of(made, ledger).looks
+    assert looks[0].closed["2 +do"] == "refused"
+    assert {run.arm for run in looks[0].runs} == {"base", "ls", "se"}
+    assert looks[-1].closed == {"0 +ls": "reached", "1 +se": "reached", "2 +do": "refused"}
+    (told,) = (one for one in document_of(made, ledger)["notes"] if one.startswith("stopped"))
+    assert "points of +do, which no seeds lower" in told
+    assert "intervals of the others within +-0.9" in told
+    prepared(tmp_path, "other", until="0.9", max_runs=300)  # worth its runs for the others
+
+
+def test_a_width_is_reported_with_the_first_stages_error(tmp_path: Path) -> None:
+    truth = dict.fromkeys(CLEAR, 70.0)
+    made, ledger = frozen(tmp_path, until="0.8", max_runs=300)
+    carry_out(ledger, made, truth)
+    whole = with_stages(made, ledger)
+    assert len(whole.runs) > len(made.runs)
+    outcomes = [ledger.outcome(run) for run in made.runs]
+    first = fit_blocks(values_by_arm(outcomes), {}).spread
+    study = open_study("mine", tmp_path)
+    assert {one["error_df"] for one in study.document["contrasts"]} == {first.error_df}
+    seeds = [len([run for run in whole.runs if run.arm == arm]) for arm in ("base", "ls")]
+    wanted = math.sqrt((first.error_variance or 0) * sum(1 / n for n in seeds))
+    found = study.effects.set_index("name").loc["+ls", "seed_error"]
+    assert found == pytest.approx(wanted)
+    assert "that of the first stage's runs" in " ".join(study.document["notes"])
+
+
+def test_a_width_without_a_finished_run_has_a_report(tmp_path: Path) -> None:
+    made, ledger = frozen(tmp_path, until="0.8", confirm=1)
+    assert {one["delta"] for one in document_of(made, ledger)["contrasts"]} == {None}
+    for run in made.runs:
+        ledger.finish(run.id, "failed", None, "out of paper")
+    while decide(made, ledger):
+        pass
+    notes = document_of(made, ledger)["notes"]
+    assert any("without a decision, since runs failed" in note for note in notes)
+    assert "nothing is confirmed: runs of base failed" in notes
 
 
 # Refusals ---------------------------------------------------------------------------------------
