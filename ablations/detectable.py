@@ -15,7 +15,6 @@ from ablations.noise import Noise
 from ablations.plans import COMPONENTS, NULL, Plan
 from ablations.power import smallest_effect
 from ablations.randomised_block import BlockFit, fit_blocks
-from recipes import trajectory
 
 _FITTED_SEEDS = 20  # equal seeds beyond these are counted by proportion
 _MORE_SEEDS = 20  # that are tried for verdicts
@@ -60,7 +59,7 @@ def prospect(plan: Plan, noise: Noise, level: float = 0.95) -> Prospect:
     contrasts are tested by themselves, and what is only described has no verdict.
     """
     seeds = _planned(plan)
-    trainings = {arm.name: trajectory(arm.recipe) for arm in plan.layout.arms}
+    trainings = plan.layout.trainings
     fit, scale, df = _fitted(seeds, trainings)
     error = _Error(fit=fit, scale=scale, df=df, noise=noise)
     split = {

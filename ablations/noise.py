@@ -21,7 +21,6 @@ from ablations.ledger import Ledger
 from ablations.plans import COMPONENTS, Outcome, Plan, values_by_arm
 from ablations.priors import DISAGREEMENT, IMAGE_VARIANCE, SEED_SD
 from ablations.randomised_block import fit_blocks
-from recipes import trajectory
 
 ENOUGH_DF = 6  # from fewer, a standard deviation may be off by a factor of 2 (chi-squared)
 _PLENTY_DF = 60  # beyond, no further study is asked: a standard deviation within 20 % (95 %)
@@ -158,7 +157,7 @@ def _of_study(plan: Plan, finished: Sequence[Outcome], ledger: Ledger) -> _Sampl
     values = {arm: by_seed for arm, by_seed in values_by_arm(finished).items() if by_seed}
     squares, df = 0.0, 0
     if values:
-        trainings = {arm.name: trajectory(arm.recipe) for arm in plan.layout.arms}
+        trainings = plan.layout.trainings
         spread = fit_blocks(values, trainings).spread
         squares, df = spread.error, spread.error_df
         if df == 0:  # one arm, or none that share seeds: the seeds' own part is noise too

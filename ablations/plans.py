@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from recipes import Component, Kind, Recipe
+from recipes import Component, Kind, Recipe, trajectory
 
 BASE = "base"  # the name of the arm without components
 LATE_SPLIT = "the training / architecture split"  # in `Plan.late`, beside names of contrasts
@@ -107,6 +108,14 @@ class Layout:
         """Return the arm with the most components, dummies aside."""
         own = [arm for arm in self.arms if arm.name not in self.dummies]
         return max(own, key=lambda arm: len(arm.components))
+
+    @cached_property
+    def trainings(self) -> Mapping[str, str]:
+        """Return by arm what names its training: two arms may be read off one.
+
+        Kept, since every look at a study asks for it, and a fingerprint takes half a millisecond.
+        """
+        return {arm.name: trajectory(arm.recipe) for arm in self.arms}
 
 
 @dataclass(frozen=True, kw_only=True)

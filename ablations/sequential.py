@@ -21,7 +21,6 @@ from ablations.plans import Run as PlannedRun
 from ablations.randomised_block import fit_blocks
 from ablations.reach import Hurdle, chance_to_decide, floor, growth_to_decide, growth_to_width
 from ablations.request import MAX_SEEDS, Request
-from recipes import trajectory
 
 VERDICTS = "verdicts"  # `Stopping.until`, where it is no width
 LOOKS = 6  # more of them stop sooner, and leave each a smaller share of alpha
@@ -168,7 +167,7 @@ def looked_at(
         level=LEVEL,
         rope=plan.rope,
         failed=failed,
-        trainings={arm.name: trajectory(arm.recipe) for arm in plan.layout.arms},
+        trainings=plan.layout.trainings,
         images=images,
         spent=spent(plan, stage),
         error=error,

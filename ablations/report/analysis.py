@@ -20,7 +20,6 @@ from ablations.plans import (
     Plan,
     values_by_arm,
 )
-from recipes import trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +64,7 @@ def analysis_of(
     families[DESCRIBED] |= {f"lack of fit, {name}": gap for name, gap in gaps.items()}
     primary = _primary(layout)
     # Whether others trained two of their arms as one is not known.
-    shared = () if plan.published else layout.arms
-    trainings = {arm.name: trajectory(arm.recipe) for arm in shared}
+    trainings = {} if plan.published else layout.trainings
     named = [arm.name for arm in layout.arms]
     if plan.published is not None:  # its contrasts may name what the source never trained
         sides = [*primary.values(), *families[COMPONENTS].values()]
