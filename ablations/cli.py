@@ -21,7 +21,18 @@ from lightning_modules.data.errors import DataError
 from recipes import RecipeError
 from recipes.library import is_file_name
 
-COMMANDS = ("run", "plan", "status", "report", "diff", "show", "list", "extend", "replay")
+COMMANDS = (
+    "run",
+    "plan",
+    "status",
+    "report",
+    "diff",
+    "show",
+    "list",
+    "extend",
+    "replay",
+    "simulate",
+)
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _MISTAKES = (errno.ENAMETOOLONG, errno.ELOOP)  # of names that were given
@@ -32,9 +43,10 @@ examples:
   ablate plan --base resnet50 --add paper --data imagenet:DIR
   ablate list components
   ablate replay resnet-rs                                the paper's own table
+  ablate simulate coverage                               do intervals hold a truth that is known?
 
-exit codes: 0 done; 1 finished, but arms failed; 2 the request is wrong, nothing was trained;
-130 interrupted, the same command goes on"""
+exit codes: 0 done; 1 finished, but arms failed (or claims); 2 the request is wrong, nothing was
+trained; 130 interrupted, the same command goes on"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,6 +208,21 @@ def _build() -> _Parser:
     )
     _output_option(replay)
     _format_option(replay)
+
+    simulate = _command(
+        under, "simulate", "games with known truth through the analysis", commands.simulate
+    )
+    simulate.add_argument(
+        "cells",
+        nargs="?",
+        default="all",
+        metavar="CELLS",
+        help="coverage, null, screen, until, width, power; several as coverage,null (all)",
+    )
+    simulate.add_argument("--games", type=_whole, default=4000, metavar="N", help="a cell (4000)")
+    simulate.add_argument("--slots", type=_whole, metavar="N", help="processes (one per core)")
+    _output_option(simulate)
+    _format_option(simulate)
     return parser
 
 

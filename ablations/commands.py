@@ -162,6 +162,31 @@ def show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def simulate(arguments: argparse.Namespace) -> int:
+    """Play games with known truth and hold the claims about statistics against them."""
+    from ablations.simulation import FEWEST_GAMES, cells_of, check_format, failed, played, render
+
+    if arguments.games < FEWEST_GAMES:
+        raise RequestError(
+            f"--games {arguments.games}: give {FEWEST_GAMES} or more; what fewer say, chance says"
+        )
+    if arguments.slots is not None and arguments.slots < 1:
+        raise RequestError(f"--slots {arguments.slots}: give 1 or more")
+    check_format(arguments.format)
+    cells = cells_of(arguments.cells)
+    rows = played(
+        cells,
+        arguments.games,
+        arguments.slots or os.cpu_count() or 1,
+        lambda cell, left: _say(f"{cell.name}: {arguments.games} games; {left} cells left"),
+    )
+    _deliver(render(rows, arguments.games, arguments.format), arguments.output)
+    bad = failed(rows)
+    for sentence in bad:
+        _say(f"fails: {sentence}")
+    return 1 if bad else 0
+
+
 def replay(arguments: argparse.Namespace) -> int:
     """Print published numbers as a study's are printed, or what can be replayed."""
     from ablations.report import catalogue
