@@ -43,7 +43,7 @@ class Estimate:
     image_error: float | None = None  # the part that only more images lower; None: not measured
     n: int = 0  # independent runs on the smaller side
     error_df: float | None = None  # of the seeds' part, as the rule of verdicts counts them
-    df: float | None = None  # Satterthwaite's, of the whole error: of interval and p
+    df: float | None = None  # of the whole error: of interval and p
     p: float | None = None  # two-sided
     p_holm: float | None = None
     verdict: str | None = None  # helps, hurts, equal, unresolved; None: no verdict is possible

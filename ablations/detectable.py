@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablations.attribution import MIN_ERROR_DF
+from ablations.limits import df_of_sum
 from ablations.noise import Noise
 from ablations.plans import COMPONENTS, NULL, Plan
 from ablations.power import smallest_effect
@@ -106,8 +107,8 @@ def _detectable(
         return Detectable(pointwise=None, verdict=None, image_floor=floor)
     of_seeds = noise.seed_variance * squares * error.scale
     total = of_seeds + of_images
-    # Satterthwaite: the seeds' part is known by the study's own error, the images' by the images.
-    df = total**2 / (of_seeds**2 / error.df + of_images**2 / image_df)
+    # The seeds' part is known by the study's own error, the images' by the images.
+    df = df_of_sum(of_seeds, error.df, of_images, 2 * of_images**2 / image_df)
     has_verdict = step is not None and error.df >= MIN_ERROR_DF
     return Detectable(
         pointwise=smallest_effect(math.sqrt(total), df, alpha),

@@ -1,7 +1,6 @@
 """A contrast or an arm's mean as it is measured, before it is tested beside others.
 
-The variance of either has a part of the seeds, pooled or of its own arms, and one of the images;
-Satterthwaite's degrees of freedom are those of their sum.
+The variance of either has a part of the seeds, pooled or of its own arms, and one of the images.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ablations.image_noise import ImageVariance
-from ablations.limits import around, satterthwaite, two_sided
+from ablations.limits import around, df_of_sum, satterthwaite, two_sided
 from ablations.randomised_block import BlockFit, Loads
 from ablations.welch import ArmErrors
 
@@ -148,7 +147,4 @@ def _combined(seeds: float, seed_df: float, images: ImageVariance | None) -> tup
     if images is None:
         return math.sqrt(seeds), seed_df
     total = seeds + images.variance
-    # The images' part is uncertain also where it is estimated as 0, so not by its own df; as a
-    # difference it may be so uncertain that Satterthwaite's df nears 0: never below the seeds' own.
-    df = total**2 / (seeds**2 / seed_df + images.uncertainty / 2)
-    return math.sqrt(total), max(df, seed_df)
+    return math.sqrt(total), df_of_sum(seeds, seed_df, images.variance, images.uncertainty)

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from ablations.attribution import Estimate
+from ablations.limits import df_of_sum
 
 _IMAGES_DF = 30  # least degrees of freedom of the images' part in what is to come: t = 2.04
 _MOST = 1e6  # growth beyond which nobody trains
@@ -85,11 +86,10 @@ def half_width(estimate: Estimate, growth: float) -> float:
         return 0.0
     now = seeds**2 + kept
     whole = estimate.df if estimate.df is not None else df
-    images_part = max(now**2 / whole - seeds**4 / df, 0.0)  # of Satterthwaite's sum
+    uncertainty = 2 * now * max(now / whole - seeds**2 / df, 0.0)  # as `df_of_sum` counted it
     # More seeds measure the images' part better too: few df of it today do not stay.
-    images_part = min(images_part, kept**2 / _IMAGES_DF)
-    spread = part**2 / df + images_part
-    later = (part + kept) ** 2 / spread if spread > 0 else math.inf
+    uncertainty = min(uncertainty, 2 * kept**2 / _IMAGES_DF)
+    later = df_of_sum(part, df, kept, uncertainty) if part or uncertainty else math.inf
     return _critical((1 - estimate.level) / 2, later) * math.sqrt(part + kept)
 
 

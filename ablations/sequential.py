@@ -194,8 +194,7 @@ def first_error(
     for run in first:
         if run.seed in values.get(run.arm, {}) and run.arm not in plan.layout.dummies:
             known.setdefault(run.arm, {})[run.seed] = values[run.arm][run.seed]
-    trainings = {arm.name: trajectory(arm.recipe) for arm in plan.layout.arms}
-    spread = fit_blocks(known, trainings).spread
+    spread = fit_blocks(known, plan.layout.trainings).spread
     variance = spread.error_variance
     return None if variance is None else (variance, spread.error_df)
 

@@ -161,7 +161,9 @@ def test_the_error_is_that_of_seeds_and_images_together() -> None:
     assert one.standard_error**2 == pytest.approx(one.seed_error**2 + one.image_error**2)
     variance, uncertainty = variance_of(table, STEP)
     assert one.image_error**2 == pytest.approx(variance)
-    df = one.standard_error**4 / (one.seed_error**4 / alone.df + uncertainty / 2)  # type: ignore[operator]
+    assert alone.df is not None
+    whole = one.standard_error**2
+    df = whole / (one.seed_error**2 / alone.df + uncertainty / 2 / whole)
     assert one.df == pytest.approx(df)
     assert (one.error_df, both.images) == (6, 60)
 
