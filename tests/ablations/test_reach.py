@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from ablations.attribution import Estimate
+from ablations.limits import df_of_sum
 from ablations.reach import (
     Hurdle,
     chance_to_decide,
@@ -35,7 +36,7 @@ def estimate(
         seed_error=seeds,
         image_error=images,
         error_df=df,
-        df=sum(parts) ** 2 / (parts[0] ** 2 / df + parts[1] ** 2 / images_df),
+        df=df_of_sum(parts[0], df, parts[1], 2 * parts[1] ** 2 / images_df),
     )
 
 
