@@ -14,9 +14,11 @@ POWER = Claim(words="77 to 83 %", low=0.77, high=0.83)  # at the smallest effect
 AT_LEAST = Claim(words="77 % or more", low=0.77)
 
 # Relative, at 99 %: of a mean over 400 games (3.4 % of the ladder's), and of three printed digits.
-PEERS_ERROR = 0.04
+EARLIER_ERROR = 0.04
 
 
-def peers(rmse: float) -> Claim:
-    """Return the claim that a figure of the published comparison is met."""
-    return Claim(words=f"{rmse:.3f}", low=rmse * (1 - PEERS_ERROR), high=rmse * (1 + PEERS_ERROR))
+def as_earlier(error: float) -> Claim:
+    """Return the claim that a figure of the earlier comparison (`screen`) is met."""
+    return Claim(
+        words=f"{error:.3f}", low=error * (1 - EARLIER_ERROR), high=error * (1 + EARLIER_ERROR)
+    )
