@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ablations.attribution import Analysis
 from ablations.plans import Plan, Stopping
 from ablations.request import Request
-from ablations.sequential import VERDICTS, next_runs, spent, stopping_of
+from ablations.sequential import first_error, next_runs, spent, stopping_of
 from ablations.simulation.board import Board, Kept
 from ablations.simulation.changes import BASE
 from ablations.simulation.games import Array
@@ -103,22 +103,20 @@ def stopped(on: Board, until: str) -> Board:
 
 def most_seeds(on: Board) -> int:
     """Return the most seeds that one arm of a board can come to have."""
-    rule = _rule(on.plan)
-    if rule.until == VERDICTS:
-        return rule.stages[-1]
-    assert rule.max_runs is not None
-    return rule.max_runs - int(on.runs.sum() - on.runs.min())
+    return max(_rule(on.plan).stages[-1], int(on.runs.max()))
 
 
 def followed(on: Board, game: Game, *, equal: bool) -> Ended:
     """Play a game to its end: stage by stage on minival, then answer from validation."""
-    closed = dict[str, str]()
+    closed, first = dict[str, str](), on.plan.runs
     rows = {arm: row for row, arm in enumerate(on.arms)}
     stage = 0
     while True:
         values, right = game.minival.seen(int(on.runs.max()))
         images = None if right is None else Kept(on.arms, right)
-        closed, more = next_runs(on.plan, stage, on.table(values), (), images, closed=closed)
+        table = on.table(values)
+        error = first_error(on.plan, first, table)
+        closed, more = next_runs(on.plan, stage, table, (), images, closed=closed, error=error)
         if not more:
             break
         stage += 1
@@ -128,7 +126,8 @@ def followed(on: Board, game: Game, *, equal: bool) -> Ended:
             runs[rows[arm]] += 1
         on = on.with_runs(np.full_like(runs, _rule(on.plan).stages[stage]) if equal else runs)
     values, right = game.validation.seen(int(on.runs.max()))
-    analysis = on.analysed(values, right, spent=spent(on.plan, stage))
+    error = first_error(on.plan, first, on.table(values))
+    analysis = on.analysed(values, right, spent=spent(on.plan, stage), error=error)
     return Ended(analysis=analysis, runs=on.runs)
 
 
