@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ablations.designs.inquiry import Inquiry
 from ablations.plans import COMPONENTS, Contrast, Layout
 from ablations.priors import INTERACTION_SD
-from recipes import Component, trajectory
+from recipes import Component
 
 Array = NDArray[np.float64]
 
@@ -68,8 +68,8 @@ def error_df(layout: Layout, seeds: int) -> int:
     """
     by_arm = layout.seeds_by_arm(seeds)
     first: dict[str, int] = {}
-    for arm in layout.arms:
-        first.setdefault(trajectory(arm.recipe), by_arm[arm.name])
+    for arm, training in layout.trainings.items():
+        first.setdefault(training, by_arm[arm])
     for counts in (list(first.values()), list(by_arm.values())):
         if found := sum(counts) - len(counts) - (max(counts) - 1):
             return found

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from ablations import RequestError, open_study, plan
+from ablations import RequestError, open_study
 from ablations.answers import document_of
 from ablations.frozen import thaw
-from ablations.ledger import Ledger
-from ablations.plans import Plan, values_by_arm
+from ablations.plans import values_by_arm
 from ablations.randomised_block import fit_blocks
-from ablations.revisions import check_same, extend, open_or_freeze
+from ablations.revisions import check_same, extend
 from ablations.stages import (
     beyond_images,
     decide,
@@ -27,24 +26,11 @@ from ablations.stages import (
     stages_of,
     with_stages,
 )
-from ablations.study import Prepared, plan_study
+from ablations.study import plan_study
 from tests.ablations.conftest import Said
-from tests.ablations.made_up import carry_out, finish
+from tests.ablations.made_up import CLEAR, carry_out, finish, frozen, prepared
 
 Call = Callable[..., Said]
-CLEAR = {"base": 70.0, "ls": 85.0, "se": 71.5, "do": 55.0}  # two are decided at once, one is not
-
-
-def frozen(home: Path, study: str = "mine", **more: Any) -> tuple[Plan, Ledger]:
-    ledger = Ledger(home)
-    made = prepared(home, study, **more)
-    open_or_freeze(made, ledger)
-    return made.plan, ledger
-
-
-def prepared(home: Path, study: str = "mine", **more: Any) -> Prepared:
-    given = {"until": "verdicts", "design": "one-at-a-time", "home": home, "study": study}
-    return plan("tiny", "ls,se,do", **(given | more))
 
 
 def stages_file(home: Path) -> dict[str, Any]:
