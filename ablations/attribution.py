@@ -2,7 +2,7 @@
 
 One randomised-block fit over all runs of a study; its residual is the seeds' part of the error of
 every contrast, and the images are the other part (docs/statistics.md). No pandas and no
-statsmodels here: `ablate report` must start fast.
+statsmodels here: `ablate report` must start fast. Half of its length is the contract of `analyse`.
 """
 
 from __future__ import annotations

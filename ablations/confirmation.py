@@ -17,7 +17,6 @@ from ablations.image_noise import Images
 from ablations.ledger import run_id
 from ablations.minival import failed_arms
 from ablations.plans import Outcome, Plan, Run, minival_by_arm, values_by_arm
-from recipes import trajectory
 
 _FRESH = " on fresh seeds"  # after the names of arms in the analysis
 
@@ -115,12 +114,12 @@ def confirmation_of(
         return Confirmation(choice=choice, fresh=None, in_study=None)
     values, again = values_by_arm(outcomes), values_by_arm(fresh)
     pair = {arm: f"{arm}{_FRESH}" for arm in (choice.base, choice.arm)}
-    trainings = {arm.name: trajectory(arm.recipe) for arm in plan.layout.arms}
+    trainings = plan.layout.trainings
     estimates = analyse(
         values | {name: again.get(arm, {}) for arm, name in pair.items()},
         {},
         {},
-        trainings=trainings | {name: f"{trainings[arm]}{_FRESH}" for arm, name in pair.items()},
+        trainings={**trainings} | {name: f"{trainings[arm]}{_FRESH}" for arm, name in pair.items()},
         described={
             "fresh": {pair[choice.arm]: 1.0, pair[choice.base]: -1.0},
             "in study": {choice.arm: 1.0, choice.base: -1.0},

@@ -1,4 +1,7 @@
-"""Carry out a plan on this machine: estimate, ask, train what is missing, show how far it is."""
+"""Carry out a plan on this machine: estimate, ask, train what is missing, show how far it is.
+
+Longer than most, so that the course of a study, stage by stage, is read in one place.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A rule is declared before the first run (`plans.Stopping`). It looks at minival only, after stages
 of growing seeds, so that validation is tested once, at the end. Every look has its share of alpha
 (Bonferroni over looks), hence whatever a look drops or adds, the chance of a false verdict stays.
-`stages` carries it out.
+`stages` carries it out. Longer than most: one rule, with all that it can end by.
 """
 
 from __future__ import annotations

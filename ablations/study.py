@@ -1,4 +1,7 @@
-"""A study from request to answer: plan, run what is missing, report from the ledger."""
+"""A study from request to jobs: the plan, its images, what is missing of it.
+
+Longer than most: `plan_study` is the one order in which a request is resolved and refused.
+"""
 
 from __future__ import annotations
 

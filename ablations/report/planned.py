@@ -1,4 +1,7 @@
-"""What a plan would do and could resolve, before anything is trained."""
+"""What a plan would do and could resolve, before anything is trained.
+
+Longer than most: the document and the table that shows it stand side by side.
+"""
 
 from __future__ import annotations
 
