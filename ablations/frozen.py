@@ -157,7 +157,7 @@ def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
     seeds = tuple(int(seed) for seed in tree["seeds"])
     order = {arm.name: place for place, arm in enumerate(arms)}
     split = Split(**tree["split"])
-    sides = [*split.by_ladder.values(), *(split.by_blocks or {}).values()]
+    sides = [*split.sides.values()]
     sides += [contrast.weights for contrast in contrasts]
     numbers = [weight for weights in sides for weight in weights.values()]
     if not all(isinstance(one, int | float) and math.isfinite(one) for one in numbers):

@@ -7,7 +7,6 @@ variance of the former counts here. Two seeds share nothing else, so it is their
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,11 +52,6 @@ class ImageVariance:
 
     variance: float
     uncertainty: float  # the variance of `variance`, from the images themselves
-
-    @property
-    def df(self) -> float:
-        """Return the degrees of freedom of a chi-square with these two moments."""
-        return 2 * self.variance**2 / self.uncertainty if self.uncertainty else math.inf
 
     def on(self, times: float) -> ImageVariance:
         """Return the variance on so many times the images; no better known than from these."""

@@ -65,6 +65,12 @@ class Split:
     by_ladder: Mapping[str, Mapping[str, float]]
     by_blocks: Mapping[str, Mapping[str, float]] | None
 
+    @property
+    def sides(self) -> dict[str, Mapping[str, float]]:
+        """Return the weights of every side by way and name, as `by_ladder training`."""
+        ways = (("by_ladder", self.by_ladder), ("by_blocks", self.by_blocks or {}))
+        return {f"{way} {side}": weights for way, found in ways for side, weights in found.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:

@@ -118,8 +118,7 @@ def extend(
     earlier = {_question(one) for name, one in _named(frozen.layout) if name not in frozen.late}
     late = {name for name, one in _named(prepared.plan.layout) if _question(one) not in earlier}
     split = prepared.plan.layout.split
-    is_asked = any(split.by_ladder.values()) or split.by_blocks is not None
-    if is_asked and (LATE_SPLIT in frozen.late or split != frozen.layout.split):
+    if any(split.sides.values()) and (LATE_SPLIT in frozen.late or split != frozen.layout.split):
         late.add(LATE_SPLIT)
     plan = dataclasses.replace(prepared.plan, study=study, late=frozenset(late))
     gone = {run.id for run in frozen.runs} - {run.id for run in plan.runs}

@@ -281,13 +281,7 @@ def _seeds(plan: Plan, values: Values) -> dict[str, set[int]]:
 
 
 def _families(plan: Plan) -> tuple[Weights, Weights]:
-    split = plan.layout.split
-    primary = {
-        f"{way} {side}": weights
-        for way, sides in (("by_ladder", split.by_ladder), ("by_blocks", split.by_blocks or {}))
-        for side, weights in sides.items()
-    }
-    return primary, {
+    return plan.layout.split.sides, {
         f"{place} {contrast.label}": contrast.weights
         for place, contrast in enumerate(plan.layout.contrasts)
         if contrast.family == COMPONENTS

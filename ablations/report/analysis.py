@@ -15,7 +15,6 @@ from ablations.plans import (
     DESCRIBED,
     FAILED,
     NULL,
-    Layout,
     Outcome,
     Plan,
     values_by_arm,
@@ -62,7 +61,7 @@ def analysis_of(
         families[contrast.family][name] = contrast.weights
     gaps = additivity.gaps(layout)
     families[DESCRIBED] |= {f"lack of fit, {name}": gap for name, gap in gaps.items()}
-    primary = _primary(layout)
+    primary = layout.split.sides
     # Whether others trained two of their arms as one is not known.
     trainings = {} if plan.published else layout.trainings
     named = [arm.name for arm in layout.arms]
@@ -85,8 +84,8 @@ def analysis_of(
             spent=spent,
             error=error,
         )
-    except ValueError as error:
-        raise RequestError(f"study {plan.study} cannot be analysed: {error}") from None
+    except ValueError as problem:
+        raise RequestError(f"study {plan.study} cannot be analysed: {problem}") from None
     if not concluded:
         found = dataclasses.replace(
             found,
@@ -126,12 +125,3 @@ def check_runs(plan: Plan, outcomes: Sequence[Outcome]) -> None:
             " different trainings by one recipe: plan it again, so that the older ones are made"
             " again"
         )
-
-
-def _primary(layout: Layout) -> dict[str, Mapping[str, float]]:
-    split = layout.split
-    return {
-        f"{way} {side}": weights
-        for way, sides in (("by_ladder", split.by_ladder), ("by_blocks", split.by_blocks or {}))
-        for side, weights in sides.items()
-    }

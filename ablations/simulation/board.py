@@ -50,11 +50,10 @@ class Board:
         A component's is the closed form of what the contrast says it asks for; the split's is the
         split of the true values of its arms.
         """
-        values, split = games.values(self.members), self.layout.split
+        values = games.values(self.members)
         found = {
-            f"{way} {side}": values @ self._vector(weights)
-            for way, sides in (("by_ladder", split.by_ladder), ("by_blocks", split.by_blocks or {}))
-            for side, weights in sides.items()
+            name: values @ self._vector(weights)
+            for name, weights in self.layout.split.sides.items()
             if weights
         }
         for name, contrast in zip(self.names, self.layout.contrasts, strict=True):

@@ -36,26 +36,24 @@ _TRIPLES = replace(_PAIRS, triple_sd=0.3)  # as strong as pairs, which nobody ha
 
 def cells() -> tuple[Cell, ...]:
     """Return the cells of coverage: every design, number of seeds and mixture of noise."""
-    claim = claims.COVERAGE
-    found = [
-        _cell("coverage", design, seeds, noise, _PAIRS, claim)
-        for design in DESIGNS
-        for noise in noises.MIXTURES
-        for seeds in (ALONE + SEEDS if design == "screen" else SEEDS)
-    ]
-    return (*found, *_strained("coverage", _PAIRS, claim, SEEDS))
+    return _of_every_design("coverage", _PAIRS, claims.COVERAGE, SEEDS)
 
 
 def null_cells() -> tuple[Cell, ...]:
     """Return the cells in which every component is worth exactly nothing."""
-    claim = claims.FAMILY
+    return _of_every_design("null", NULL, claims.FAMILY, NULL_SEEDS)
+
+
+def _of_every_design(
+    group: str, law: Law, claim: Claim, counts: tuple[int, ...]
+) -> tuple[Cell, ...]:
     found = [
-        _cell("null", design, seeds, noise, NULL, claim)
+        _cell(group, design, seeds, noise, law, claim)
         for design in DESIGNS
         for noise in noises.MIXTURES
-        for seeds in (ALONE + NULL_SEEDS if design == "screen" else NULL_SEEDS)
+        for seeds in (ALONE + counts if design == "screen" else counts)
     ]
-    return (*found, *_strained("null", NULL, claim, NULL_SEEDS))
+    return (*found, *_strained(group, law, claim, counts))
 
 
 def _strained(group: str, law: Law, claim: Claim, seeds: tuple[int, ...]) -> list[Cell]:
