@@ -20,7 +20,7 @@ from lightning_modules.image_data import Batch
 from lightning_modules.knobs import Knobs
 from lightning_modules.optim import make_optimizer
 from lightning_modules.schedules import ema_decay_at, lr_factor
-from lightning_modules.streams import redrawn, stream_seed
+from lightning_modules.streams import redrawn, seed_torch, stream_seed
 from recipes import Recipe, RecipeError, at, peak
 from recipes.tree import edit
 
@@ -99,7 +99,7 @@ class Classifier(pl.LightningModule):
         """Return the loss of one augmented batch."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         names = (self.global_step, part) if part else (self.global_step,)
-        torch.manual_seed(stream_seed(self.seed, "forward", *names))
+        seed_torch(batch.images.device, stream_seed(self.seed, "forward", *names))
         logits = self(batch.images)
         loss = self.loss(logits, batch.targets)
         total = loss.detach()
@@ -242,7 +242,7 @@ class Classifier(pl.LightningModule):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Return what moves schedules, so that they move in anybody's Trainer."""
-        return [Knobs()]
+        return [Knobs(self.recipe)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the average beside the weights."""

@@ -8,6 +8,7 @@ way of a batch, from its order to the network, can be read in one place.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import weakref
@@ -43,22 +44,26 @@ from lightning_modules.data import (
     read_crop,
     training_parts,
 )
-from lightning_modules.streams import draws, permutation, redrawn, stream_seed
-from recipes import Recipe, at
+from lightning_modules.streams import draws, permutation, redrawn, seed_torch, stream_seed
+from recipes import Recipe, Schedule, at
 
 # Per-channel statistics of ImageNet, as in tensorflow/tpu's resnet_preprocessing (times 255).
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _EVALUATION_BATCH = 256
 _IN_MEMORY = 1 << 30  # bytes of decoded images that are held in memory rather than mapped
+# Training images that are augmented together, whatever the batch: the kernels of small batches cost
+# more to call than to run. Measured on one core, docs/speed.md; larger ones leave the caches.
+_TOGETHER, _TOGETHER_BYTES = 512, 4 << 20
 
 
 class Batch(NamedTuple):
-    """Images on their way to the network: uint8 from the loader, float after the transfer."""
+    """Images on their way to the network: uint8 from the loader, float once prepared."""
 
     images: Tensor  # (N, 3, H, W)
     targets: Tensor  # (N,) class indices, or (N, classes) probabilities after a batch hook
     start: int  # position of the first image in the epoch
     train: bool
+    augmented: bool = False  # cropped and augmented by the loader already, with its neighbours
 
 
 class _Part:
@@ -223,19 +228,37 @@ class ImageData(pl.LightningDataModule):
     def prepare(self, batch: Batch, epoch: int) -> Batch:
         """Return the float batch that the network sees; training batches are augmented."""
         images, targets = batch.images, batch.targets
-        if batch.train:
-            images = self.cropped(images, epoch, batch.start)
-            if self.randaugment is not None:
-                images = self.randaugment(images, self.seed, epoch, batch.start)
-        else:
+        if batch.train and not batch.augmented:
+            images = self.augmented(images, epoch, batch.start)
+        elif not batch.train:
             images = self._centered(images)
         images = normalized(images)
         if batch.train and self._batch_hooks:
-            torch.manual_seed(stream_seed(self.seed, "batch", epoch, batch.start))
+            seed_torch(images.device, stream_seed(self.seed, "batch", epoch, batch.start))
             targets = torch.nn.functional.one_hot(targets, self.classes).to(images.dtype)
             for hook in self._batch_hooks:
                 images, targets = hook(images, targets)
         return Batch(images, targets, batch.start, batch.train)
+
+    def augmented(self, images: Tensor, epoch: int, start: int) -> Tensor:
+        """Return consecutive training images of an epoch as uint8, cropped and augmented.
+
+        What an image becomes depends on its place in the epoch alone, not on those beside it.
+        """
+        images = self.cropped(images, epoch, start)
+        if self.randaugment is not None:
+            images = self.randaugment(images, self.seed, epoch, start)
+        return images
+
+    @property
+    def batches_together(self) -> int:
+        """Return how many batches are augmented at once: one where each has its own magnitude."""
+        data = self.recipe.data
+        if isinstance(self.recipe.augment.randaug_magnitude, Schedule):
+            return 1
+        side = max(data.resolution, data.stored_size)
+        images = min(_TOGETHER, _TOGETHER_BYTES // (3 * side * side))
+        return max(images // data.batch_size, 1)
 
     def cropped(self, images: Tensor, epoch: int, start: int) -> Tensor:
         """Return training images as uint8 at the training resolution, cropped and mirrored."""
@@ -323,6 +346,9 @@ class _Loader:
         if self._train:
             order = permutation(self._data.seed, "order", epoch, len(self._part))
         starts = [step * self.batch_size for step in range(len(self))]
+        if self._train and not self._part.streams and self._data.batches_together > 1:
+            yield from self._together(order, epoch)
+            return
         if not self._part.streams:
             for start in starts:
                 self._tell()
@@ -338,6 +364,24 @@ class _Loader:
                 if step + 2 < len(starts):
                     waiting.append(ahead.submit(self.batch, order, starts[step + 2], epoch, size))
                 yield batch
+
+    def _together(self, order: np.ndarray, epoch: int) -> Iterator[Batch]:
+        """Give the batches of an epoch, augmented several at once on the device that trains."""
+        data, size = self._data, self.batch_size
+        trainer = data.trainer
+        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
+        end, ahead = len(self) * size, data.batches_together * size
+        images, first, magnitude = torch.empty(0), end, None
+        for start in range(0, end, size):
+            self._tell()
+            now = data.randaugment and data.randaugment.magnitude
+            if first == end or start >= first + ahead or now != magnitude:
+                first, magnitude = start, now
+                raw = self.batch(order, start, epoch, min(ahead, end - start))
+                images = data.augmented(raw.images.to(device), epoch, start)
+            targets = self._part.labels[torch.from_numpy(order[start : start + size])]
+            part = images[start - first : start - first + size]
+            yield Batch(part, targets, start, True, True)
 
     def _tell(self) -> None:
         if self._train and self._data.on_request is not None:
@@ -355,7 +399,13 @@ class _Loader:
 
 def normalized(images: Tensor) -> Tensor:
     """Return uint8 (N, 3, H, W) as normalised float32, channels last."""
-    scale = torch.tensor([255.0 * s for s in STD], device=images.device).view(1, 3, 1, 1)
-    mean = torch.tensor([255.0 * m for m in MEAN], device=images.device).view(1, 3, 1, 1)
+    mean, scale = _statistics(images.device)
     images = images.contiguous(memory_format=torch.channels_last)
-    return (images.float() - mean) / scale
+    return images.float().sub_(mean).div_(scale)
+
+
+@functools.cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel, in grey levels, shaped for a batch."""
+    mean, scale = (torch.tensor([255.0 * one for one in many]) for many in (MEAN, STD))
+    return mean.view(1, 3, 1, 1).to(device), scale.view(1, 3, 1, 1).to(device)

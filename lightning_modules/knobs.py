@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 from lightning_modules.backbones import set_drop_path, set_dropout
 from lightning_modules.optim import set_momentum, set_weight_decay
-from recipes import Schedule, at
+from recipes import Recipe, Schedule, at
 from recipes.tree import value_at
 
 if TYPE_CHECKING:
@@ -46,19 +46,23 @@ _WITH_THE_BATCH = ("augment.randaug_magnitude",)
 class Knobs(pl.Callback):
     """Moves the scheduled knobs before every step.
 
-    Plain numbers stand where the network, the optimiser and the data were made; setting them again
-    would undo what a user's hook has done since.
+    A knob without a schedule is never touched: plain numbers stand where the network, the
+    optimiser and the data were made; setting them again would undo what a user's hook has done.
     """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._scheduled = tuple(p for p in KNOBS if isinstance(value_at(recipe, p), Schedule))
+        self._with_the_batch = tuple(p for p in self._scheduled if p in _WITH_THE_BATCH)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Move the scheduled knobs to the present progress: a resumed run does not begin at 0."""
-        self._turn(trainer, pl_module, tuple(KNOBS))
+        self._turn(trainer, pl_module, self._scheduled)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Move the scheduled knobs."""
-        self._turn(trainer, pl_module, tuple(KNOBS))
+        self._turn(trainer, pl_module, self._scheduled)
 
     def on_train_batch_end(
         self,
@@ -69,11 +73,13 @@ class Knobs(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Move what the next batch is made with."""
-        self._turn(trainer, pl_module, _WITH_THE_BATCH)
+        self._turn(trainer, pl_module, self._with_the_batch)
 
     def _turn(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, paths: tuple[str, ...]
     ) -> None:
+        if not paths:
+            return
         module: Classifier = pl_module  # type: ignore[assignment]
         progress = min(trainer.global_step / max(trainer.estimated_stepping_batches, 1), 1.0)
         turn(trainer, module, progress, paths)

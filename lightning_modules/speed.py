@@ -39,7 +39,7 @@ def seconds_per_run(recipe: Recipe, execution: Execution) -> float:
     module = Classifier(recipe, classes=data.classes).to(device).train()
     optimizer = make_optimizer(module.network, recipe)
     built = time.perf_counter() - began
-    batch = next(iter(data.train_dataloader()))
+    batch = data.first_batches("train", recipe.data.batch_size, 1)[0]
     seconds = []
     for _ in range(_STEPS):
         _wait(device)

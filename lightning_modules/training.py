@@ -25,6 +25,7 @@ from lightning_modules.execution import Execution, Result
 from lightning_modules.files import write_aside, write_json
 from lightning_modules.image_data import ImageData
 from lightning_modules.observers import Checkpoints, Curves, Diverged, DivergenceStop, Heartbeat
+from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
 from recipes import Recipe
@@ -159,7 +160,7 @@ def _trainer(
 
 def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
     """Return a Trainer for the recipe's epochs that says, saves and checks nothing by itself."""
-    return pl.Trainer(
+    trainer = pl.Trainer(
         max_epochs=recipe.optim.epochs,
         num_sanity_val_steps=0,
         log_every_n_steps=10**9,  # only epochs are logged; steps are read nowhere
@@ -168,6 +169,7 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
         enable_checkpointing=False,
         **arguments,
     )
+    return take_lean_steps(trainer)
 
 
 @torch.inference_mode()
