@@ -53,6 +53,10 @@ class Ledger:
         """Return the folder of a run."""
         return self.home / "runs" / run
 
+    def training_folder(self, training: str) -> Path:
+        """Return the folder of a training that several runs are read off."""
+        return self.home / "trainings" / training
+
     def study_folder(self, study: str) -> Path:
         """Return the folder of a study.
 
@@ -126,9 +130,20 @@ class Ledger:
         """Hold a run against other processes; yield whether another one had to be waited for.
 
         `wait` is called about once a second meanwhile. The hold ends with the process, however it
-        ends.
+        ends. Who holds several claims them in the order of their names, so that no two processes
+        wait for each other.
         """
-        folder = self.run_folder(run)
+        with self._held(self.run_folder(run), wait) as waited:
+            yield waited
+
+    @contextlib.contextmanager
+    def claim_training(self, training: str, wait: Callable[[], None]) -> Iterator[None]:
+        """Hold a training against other processes, after its runs: others may be read off it."""
+        with self._held(self.training_folder(training), wait):
+            yield
+
+    @contextlib.contextmanager
+    def _held(self, folder: Path, wait: Callable[[], None]) -> Iterator[bool]:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("ab") as file:
             waited = False

@@ -49,7 +49,7 @@ class Board:
             self._live.__exit__(*details)
 
     def expect(self, jobs: list[Job]) -> None:
-        """Say which runs are still to come."""
+        """Say which trainings are still to come."""
         self._waiting = [job.arm for job in jobs]
 
     def see(self, event: Event) -> None:
@@ -65,10 +65,11 @@ class Board:
                 latest = event.progress.top1 if event.progress.top1 is not None else top1
                 self._running[event.slot] = (event.job, began, share, latest)
             elif event.what == "ended":
-                _, began, _, _ = self._running.pop(event.slot)
                 self._done += 1
                 self._failed += event.status != "finished"
-                self._taken.setdefault(event.job.arm, []).append(now - began)
+                if event.slot in self._running:  # once for all runs of a training
+                    paying, began, _, _ = self._running.pop(event.slot)
+                    self._taken.setdefault(paying.arm, []).append(now - began)
                 self._say_ended(event, event.job)
         self._show(now)
 
@@ -92,10 +93,11 @@ class Board:
         self._last = now
 
     def _summary(self, now: float) -> str:
-        left = self._total - self._done - len(self._running)
+        running = sum(len(job.all) for job, *_ in self._running.values())
+        left = self._total - self._done - running
         failed = f", {self._failed} failed" if self._failed else ""
         lines = [
-            f"{self._done} of {self._total} runs done{failed}, {len(self._running)} running,"
+            f"{self._done} of {self._total} runs done{failed}, {running} running,"
             f" {left} left, about {duration(self._seconds_left(now))} to go"
         ]
         for job, began, share, top1 in self._running.values():

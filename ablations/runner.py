@@ -28,6 +28,7 @@ from ablations.study import (
     missing_runs,
     prepare_images,
 )
+from ablations.trainings import counted, shared_jobs, trainings
 from lightning_modules.data import available_cores
 from lightning_modules.files import write_json
 from recipes import trajectory
@@ -152,7 +153,7 @@ def _crew(
         expected = _expect(pool, prepared, ledger, options, slots)
         if expected:
             further = runs_ahead(plan, ledger)
-            price = _price(runs, further, expected, slots)
+            price = _price(now, runs, further, expected, slots)
             say(price.words)
             if price.most > ASK_ABOVE_SECONDS and not agree(price.words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
@@ -168,7 +169,12 @@ def _train(
     ledger: Ledger,
     options: Options,
 ) -> None:
-    jobs = make_jobs(prepared, runs, ledger, options, crew.certificates)
+    jobs = shared_jobs(
+        now,
+        runs,
+        make_jobs(prepared, runs, ledger, options, crew.certificates),
+        crew.expected,
+    )
     for run in runs:  # only now, so that nothing is lost by a refusal above
         if ledger.status(run.id) in TERMINAL - {"finished"}:
             ledger.forget(run.id)
@@ -188,10 +194,12 @@ class _Price:
 
 
 def _price(
-    runs: Sequence[Run], further: int, expected: Mapping[str, float], slots: Slots
+    plan: Plan, runs: Sequence[Run], further: int, expected: Mapping[str, float], slots: Slots
 ) -> _Price:
-    seconds = sum(expected[run.arm] for run in runs) / min(slots.count, len(runs))
-    words = f"about {duration(seconds)} for {len(runs)} runs ({_per_run(expected)})"
+    groups = trainings(plan.layout, runs)
+    seconds = sum(expected[group[0].arm] for group in groups) / min(slots.count, len(groups))
+    counts = counted(len(runs), len(groups))
+    words = f"about {duration(seconds)} for {counts} ({_per_run(expected)})"
     if not further:
         return _Price(words=words, most=seconds)
     most = seconds + further * max(expected.values()) / slots.count

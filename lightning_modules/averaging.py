@@ -21,16 +21,26 @@ class Averaged:
     With `statistics_momentum` m, the network's batch norms hold the statistics of the last batch
     (their momentum is 1), and the raw running statistics are kept here: `old * (1 - m) + m *
     batch`, bit-equal to what the layer itself would do with momentum m on a CPU in float32.
+
+    Without `average` only those statistics are kept: what another recipe needs to be read off the
+    same training.
     """
 
-    def __init__(self, network: nn.Module, *, raw_momenta: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        raw_momenta: dict[str, float] | None = None,
+        average: bool = True,
+    ) -> None:
         self._network = network
-        self._names = [name for name, _ in network.named_parameters()]
-        self._sources = [parameter.detach() for _, parameter in network.named_parameters()]
+        kept = dict(network.named_parameters()) if average else {}
+        self._names = list(kept)
+        self._sources = [parameter.detach() for parameter in kept.values()]
         floating = [
             (name, buffer)
             for name, buffer in network.named_buffers()
-            if buffer.dtype.is_floating_point
+            if average and buffer.dtype.is_floating_point
         ]
         self._names += [name for name, _ in floating]
         self._sources += [buffer for _, buffer in floating]

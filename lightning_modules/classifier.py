@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -32,6 +33,8 @@ class Classifier(pl.LightningModule):
 
     Args:
         recipe: read whole; `data` only for its batch size.
+        others: recipes that are to be read off the same training (`readings.together`): reading 0
+            is `recipe`, and these follow.
         classes: of the data set; known by name for digits, CIFAR and ImageNet.
         seed: of the run: initial weights, dropout and stochastic depth.
 
@@ -39,7 +42,14 @@ class Classifier(pl.LightningModule):
         RecipeError: the backbone cannot take the recipe, or the number of classes is not known.
     """
 
-    def __init__(self, recipe: Recipe, *, classes: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        classes: int | None = None,
+        seed: int = 0,
+        others: Sequence[Recipe] = (),
+    ) -> None:
         super().__init__()
         found = classes or _CLASSES.get(recipe.data.dataset)
         if found is None:
@@ -49,27 +59,28 @@ class Classifier(pl.LightningModule):
         seed = redrawn(seed, recipe.optim.redraw)
         self.recipe, self.seed, self.classes = recipe, seed, found
         network = build(recipe.model, classes=found, seed=seed)
-        # Statistics of the raw weights keep the backbone's own momentum; see `Averaged`.
-        own: dict[torch.nn.Module, float] = {}
-        if peak(recipe.optim.ema_decay) > 0 and recipe.model.bn_momentum == 1.0:
-            own = _own_momenta(network, edit(recipe, {"model.bn_momentum": None}).model)
+        self.readings = (recipe, *others)
+        owners = [_raw_momenta(network, recipe, one) for one in self.readings]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "custom"))
             for hook in hooks_of(recipe, "model"):
                 network = made_by(hook, network, torch.nn.Module)
         self.network: torch.nn.Module = network.to(memory_format=torch.channels_last)
-        self._raw_momenta = {
-            f"{name}.{statistic}" if name else statistic: own[part]
-            for name, part in self.network.named_modules()
-            if part in own
-            for statistic in ("running_mean", "running_var")
-        }
+        self._raw_momenta = [  # of each reading, by the statistic's name after the hooks
+            {
+                f"{name}.{statistic}" if name else statistic: own[part]
+                for name, part in self.network.named_modules()
+                if part in own
+                for statistic in ("running_mean", "running_var")
+            }
+            for own in owners
+        ]
         self._loss_hooks = hooks_of(recipe, "loss")
         if len(self._loss_hooks) > 1:
             names = [f"custom.{hook.name}" for hook in recipe.custom if hook.hook == "loss"]
             raise RecipeError(f"{' and '.join(names)} are both the loss: keep one of them")
-        self.averaged: Averaged | None = None
-        self._saved_average: dict[str, Any] | None = None
+        self._kept: list[Averaged | None] = [None] * len(self.readings)
+        self._saved: list[dict[str, Any] | None] | None = None
         self._averaged_step = 0
         self.ema_decay = at(recipe.optim.ema_decay, 0.0)
         self.label_smoothing = at(recipe.loss.label_smoothing, 0.0)
@@ -81,19 +92,25 @@ class Classifier(pl.LightningModule):
         with self._arithmetic(images):
             return self.network(images).float()
 
-    def predict_logits(self, images: Tensor, weights: str) -> Tensor:
+    @property
+    def averaged(self) -> Averaged | None:
+        """The average of the recipe's own reading, or None where it has none."""
+        return self._kept[0]
+
+    def predict_logits(self, images: Tensor, weights: str, reading: int = 0) -> Tensor:
         """Return float32 logits (N, classes) of the `raw` or the `ema` weights, in eval mode."""
-        state = self.state_of(weights)
+        state = self.state_of(weights, reading)
         if not state:
             return self(images)
         with self._arithmetic(images):
             return functional_call(self.network, state, (images,)).float()
 
-    def state_of(self, weights: str) -> dict[str, Tensor]:
+    def state_of(self, weights: str, reading: int = 0) -> dict[str, Tensor]:
         """Return what stands in place of the network's own state for `raw` or `ema`, by name."""
-        if self.averaged is None:
+        kept = self._kept[reading]
+        if kept is None:
             return {}
-        return self.averaged.state() if weights == "ema" else self.averaged.raw_statistics()
+        return kept.state() if weights == "ema" else kept.raw_statistics()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one augmented batch."""
@@ -124,22 +141,23 @@ class Classifier(pl.LightningModule):
 
     def on_train_start(self) -> None:
         """Begin the average at the initial weights, or where a checkpoint left it."""
-        if peak(self.recipe.optim.ema_decay) > 0:
-            if self.averaged is not None and self._saved_average is None:
-                self._saved_average = self.averaged.save()  # of an earlier Trainer
-            self.averaged = Averaged(self.network, raw_momenta=self._raw_momenta)
-            self._take_saved_average()
+        if self._saved is None and any(kept is not None for kept in self._kept):
+            self._saved = self._states()  # of an earlier Trainer
+        self._begin_averages()
         self._averaged_step = self.global_step
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average after the optimiser's step; log the epoch's mean loss at its end."""
-        if self.averaged is not None:
-            self.averaged.follow_statistics()
-            if self.global_step > self._averaged_step:  # not while gradients accumulate
-                updates = self.averaged.updates + 1
-                warmup = self.recipe.optim.ema_warmup
-                self.averaged.update(ema_decay_at(self.ema_decay, updates, warmup=warmup))
-                self._averaged_step = self.global_step
+        stepped = self.global_step > self._averaged_step  # not while gradients accumulate
+        for reading, kept in enumerate(self._kept):
+            if kept is None:
+                continue
+            kept.follow_statistics()
+            optim = self.readings[reading].optim
+            if stepped and peak(optim.ema_decay) > 0:
+                decay = self.ema_decay if reading == 0 else at(optim.ema_decay, 0.0)
+                kept.update(ema_decay_at(decay, kept.updates + 1, warmup=optim.ema_warmup))
+        self._averaged_step = self.global_step
         if self.trainer.is_last_batch and self._loss_sum is not None:
             # Here, not at the epoch's end, where callbacks come before the module.
             mean = self._loss_sum / self.trainer.num_training_batches
@@ -148,22 +166,21 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin the metrics anew."""
-        if self._saved_average is not None:  # a checkpoint is evaluated, perhaps not the last state
-            self.averaged = Averaged(self.network, raw_momenta=self._raw_momenta)
-            self._take_saved_average()
+        if self._saved is not None:  # a checkpoint is evaluated, perhaps not the last state
+            self._begin_averages()
         self._metrics = torch.nn.ModuleDict()
-        for weights in self.evaluated_weights():
+        for name in {self.view(*one): None for one in self._evaluated()}:
             accuracy = MulticlassAccuracy(self.classes, average="micro", validate_args=False)
-            self._metrics[f"{weights}_top1"] = accuracy.to(self.device)
-            self._metrics[f"{weights}_loss"] = MeanMetric(nan_strategy="disable").to(self.device)
+            self._metrics[f"{name}_top1"] = accuracy.to(self.device)
+            self._metrics[f"{name}_loss"] = MeanMetric(nan_strategy="disable").to(self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add one batch to the accuracy and loss of every set of weights."""
-        for weights in self.evaluated_weights():
-            logits = self.predict_logits(batch.images, weights)
-            self._metrics[f"{weights}_top1"].update(logits, batch.targets)
+        for name, (reading, weights) in {self.view(*one): one for one in self._evaluated()}.items():
+            logits = self.predict_logits(batch.images, weights, reading)
+            self._metrics[f"{name}_top1"].update(logits, batch.targets)
             losses = cross_entropy(logits, batch.targets, reduction="none")
-            self._metrics[f"{weights}_loss"].update(losses)
+            self._metrics[f"{name}_loss"].update(losses)
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/top1` (percent) and `val/loss` of the recipe's weights, and of the others."""
@@ -182,18 +199,34 @@ class Classifier(pl.LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, part: str) -> None:
-        for weights in self.evaluated_weights():
-            top1 = 100.0 * self._metrics[f"{weights}_top1"].compute()
-            loss = self._metrics[f"{weights}_loss"].compute()
-            self.log(f"{part}/top1_{weights}", top1)
-            self.log(f"{part}/loss_{weights}", loss)
-            if weights == self.recipe.evaluate.weights:
-                self.log(f"{part}/top1", top1)
-                self.log(f"{part}/loss", loss)
+        for reading, weights in self._evaluated():
+            view = self.view(reading, weights)
+            top1 = 100.0 * self._metrics[f"{view}_top1"].compute()
+            loss = self._metrics[f"{view}_loss"].compute()
+            own = "" if reading == 0 else f"@{reading}"  # a logger is shown the recipe's alone
+            found = {f"top1_{weights}": top1, f"loss_{weights}": loss}
+            if weights == self.readings[reading].evaluate.weights:
+                found |= {"top1": top1, "loss": loss}
+            for name, value in found.items():
+                self.log(f"{part}/{name}{own}", value, logger=None if reading == 0 else False)
 
-    def evaluated_weights(self) -> tuple[str, ...]:
+    def evaluated_weights(self, reading: int = 0) -> tuple[str, ...]:
         """Return `raw`, and `ema` where there is an average."""
-        return ("raw",) if self.averaged is None else ("raw", "ema")
+        averages = self._kept[reading] is not None and peak(self.readings[reading].optim.ema_decay)
+        return ("raw", "ema") if averages else ("raw",)
+
+    def view(self, reading: int, weights: str) -> str:
+        """Return a name of what is evaluated, the same where readings look at the same state."""
+        if weights == "raw":
+            reading = self._raw_momenta.index(self._raw_momenta[reading])
+        return f"{weights}_{reading}"
+
+    def _evaluated(self) -> list[tuple[int, str]]:
+        """Return every reading and set of weights that is evaluated."""
+        each = range(len(self.readings))
+        return [
+            (reading, weights) for reading in each for weights in self.evaluated_weights(reading)
+        ]
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the learning rate of every step."""
@@ -246,25 +279,57 @@ class Classifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the average beside the weights."""
-        if self.averaged is not None:
-            checkpoint["averaged"] = self.averaged.save()
+        states = self._states()
+        if states[0] is not None:
+            checkpoint["averaged"] = states[0]
+        if len(states) > 1:
+            checkpoint["read_too"] = states[1:]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the average back once training or evaluation starts."""
-        self._saved_average = checkpoint.get("averaged")
+        others = checkpoint.get("read_too", [None] * (len(self.readings) - 1))
+        self._saved = [checkpoint.get("averaged"), *others]
 
-    def _take_saved_average(self) -> None:
-        if self.averaged is not None and self._saved_average is not None:
-            self.averaged.restore(self._saved_average)
-        self._saved_average = None
+    def _states(self) -> list[dict[str, Any] | None]:
+        return [None if kept is None else kept.save() for kept in self._kept]
+
+    def _begin_averages(self) -> None:
+        """Begin what every reading keeps, at the network as it is or where it was saved."""
+        saved = self._saved or [None] * len(self.readings)
+        self._saved = None
+        for reading, momenta in enumerate(self._raw_momenta):
+            average = peak(self.readings[reading].optim.ema_decay) > 0
+            if not average and not momenta:
+                continue
+            kept = Averaged(self.network, raw_momenta=momenta, average=average)
+            state = saved[reading]
+            if state is not None:
+                kept.restore(state)
+            self._kept[reading] = kept
 
     def _arithmetic(self, images: Tensor) -> Any:
         bf16 = self.recipe.optim.precision == "bf16"
         return torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
 
 
+def _raw_momenta(
+    network: torch.nn.Module, trained: Recipe, reading: Recipe
+) -> dict[torch.nn.Module, float]:
+    """Return the momenta of a reading's raw statistics where the network's own are others.
+
+    With an average over statistics of single batches (momentum 1), those of the raw weights keep
+    the momentum that the backbone has of itself; see `Averaged`.
+    """
+    momentum = reading.model.bn_momentum
+    if peak(reading.optim.ema_decay) > 0 and momentum == 1.0:
+        momentum = None
+    elif momentum == trained.model.bn_momentum:
+        return {}
+    return _own_momenta(network, edit(reading, {"model.bn_momentum": momentum}).model)
+
+
 def _own_momenta(network: torch.nn.Module, model: Any) -> dict[torch.nn.Module, float]:
-    """Return the momentum that each batch norm of the backbone has of itself."""
+    """Return the momentum that each batch norm of a network has as the recipe's model builds it."""
     with torch.device("meta"):
         own = batch_norm_momenta(build(model))
     names = {name.removesuffix("running_mean") for name in own if name.endswith("running_mean")}

@@ -142,6 +142,26 @@ class Checkpoints(pl.Callback):
         self._last = time.monotonic()
 
 
+def curve_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a curve; none where a training ended before its first epoch did."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_own_curve(whole: Path, number: int, path: Path) -> None:
+    """Write what one reading sees of a training's curve: `val/top1@1` is reading 1's `val/top1`."""
+    lines = []
+    for row in curve_rows(whole):
+        own = {}
+        for name, value in row.items():
+            plain, _, of = name.partition("@")
+            if not name.startswith("val/") or (of or "0") == str(number):
+                own[plain] = value
+        lines.append(json.dumps(own, allow_nan=False) + "\n")
+    write_text(path, "".join(lines))
+
+
 def _metric(trainer: pl.Trainer, name: str) -> float | None:
     value = trainer.callback_metrics.get(name)
     return None if value is None else float(value)

@@ -96,7 +96,7 @@ class LeanSteps(_TrainingEpochLoop):
             progress.zero_grad.increment_completed()
             for hook in callbacks["on_before_backward"]:
                 hook(trainer, module, loss)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for hook in callbacks["on_after_backward"]:
                 hook(trainer, module)
         for hook in callbacks["on_before_optimizer_step"]:
@@ -115,7 +115,7 @@ class LeanSteps(_TrainingEpochLoop):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Call the hooks of the epoch's last batch as Lightning does, who then takes what is logged."""
+        """Call the hooks of the epoch's last batch as Lightning does: it takes what they log."""
         from pytorch_lightning.trainer import call
 
         outputs = {"loss": loss}

@@ -8,7 +8,6 @@ data loaders use it without torch, which only `seed_torch` loads.
 from __future__ import annotations
 
 import hashlib
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +41,8 @@ def stream_seed(seed: int, *names: str | int) -> int:
 def seed_torch(device: torch.device, seed: int) -> None:
     """Seed torch's generators that a computation on `device` draws from, and no others.
 
-    `torch.manual_seed` seeds those of every kind of accelerator too; where there is none, each of
-    its calls keeps a stack trace in case one appears: 2 ms a step, and memory that grows (measured).
+    `torch.manual_seed` seeds those of every kind of accelerator too; where there is none, each call
+    keeps a stack trace in case one appears: 2 ms a step (measured), and memory that grows.
     """
     import torch
 

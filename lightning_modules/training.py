@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,35 @@ from torch.nn.functional import cross_entropy
 
 from lightning_modules import cost
 from lightning_modules.classifier import Classifier
-from lightning_modules.execution import Execution, Result
-from lightning_modules.files import write_aside, write_json
+from lightning_modules.execution import Execution, Result, Tracking
+from lightning_modules.files import read_json, write_aside, write_json
 from lightning_modules.image_data import ImageData
-from lightning_modules.observers import Checkpoints, Curves, Diverged, DivergenceStop, Heartbeat
+from lightning_modules.observers import (
+    Checkpoints,
+    Curves,
+    Diverged,
+    DivergenceStop,
+    Heartbeat,
+    curve_rows,
+    write_own_curve,
+)
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
-from recipes import Recipe
+from recipes import Recipe, fingerprint
+from recipes.sharing import trained_for
 
 _LAST = "checkpoint/last.ckpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One of the recipes that are read off a training, and where its results go."""
+
+    recipe: Recipe
+    folder: Path
+    keep: str = "none"  # weights to keep: none, last or ema
+    tracking: Tracking | None = None
 
 
 def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result:
@@ -47,13 +68,38 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         RecipeError: the backbone cannot take the recipe.
         RuntimeError: whatever the training itself raises; out of memory as torch raises it.
     """
-    if execution.keep not in ("none", "last", "ema"):
-        raise ValueError(f"keep = {execution.keep!r} is not one of none, last, ema")
+    alone = Reading(recipe=recipe, folder=folder, keep=execution.keep, tracking=execution.tracking)
+    return fit_together([alone], seed, execution, folder)[0]
+
+
+def fit_together(
+    readings: Sequence[Reading], seed: int, execution: Execution, folder: Path
+) -> list[Result]:
+    """Train once and evaluate every reading, each bit for bit as `fit` would alone (on a CPU).
+
+    Args:
+        readings: recipes that `recipes.sharing.together` puts in one group. The first one's result
+            holds the seconds of the training, the others' those of their own evaluation.
+        seed: of the run.
+        execution: its `keep` and `tracking` are not read: the readings have their own.
+        folder: of the training: its checkpoint while it runs; with several readings, its whole
+            curve too (`val/top1@1` is of the second recipe that was not trained itself).
+
+    Raises:
+        ValueError: the recipes cannot be read off one training. Otherwise as `fit`.
+    """
+    for reading in readings:
+        if reading.keep not in ("none", "last", "ema"):
+            raise ValueError(f"keep = {reading.keep!r} is not one of none, last, ema")
+    first = trained_for([reading.recipe for reading in readings])
+    order = [first, *(place for place in range(len(readings)) if place != first)]
+    recipe = readings[first].recipe
     began = time.perf_counter()
     device = torch_device(execution.device)
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
-    folder.mkdir(parents=True, exist_ok=True)
+    for path in (folder, *(reading.folder for reading in readings)):
+        path.mkdir(parents=True, exist_ok=True)
     cost.reset_peak_memory(device)
     waiting = Waiting(device)
     data = ImageData(
@@ -67,56 +113,138 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         on_request=waiting.ask,
     )
     data.setup()
-    module = Classifier(recipe, classes=data.classes, seed=seed)
+    others = [readings[place].recipe for place in order[1:]]
+    module = Classifier(recipe, classes=data.classes, seed=seed, others=others)
     curves = Curves(folder / "metrics.jsonl", began)
-    with quiet(), tracked(execution.tracking) as logger:
-        trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
-        resume = folder / _LAST
-        status, message = "finished", ""
-        try:
-            with _interruptible(trainer):
-                trainer.fit(
-                    module, data, ckpt_path=resume if resume.exists() else None, weights_only=True
+    results: dict[int, Result] = {}
+    with quiet():
+        with tracked(readings[first].tracking) as logger:
+            trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
+            resume = _checkpoint_of(folder, module.readings)
+            status, message = "finished", ""
+            try:
+                with _interruptible(trainer):
+                    trainer.fit(
+                        module,
+                        data,
+                        ckpt_path=resume if resume.exists() else None,
+                        weights_only=True,
+                    )
+            except Diverged as error:
+                status, message = "diverged", str(error)
+            module.to(device).eval()
+            common = _Common(
+                status=status,
+                message=message,
+                evaluated_images=data.size(recipe.evaluate.split),
+                chance_top1=data.chance(recipe.evaluate.split),
+                epochs=recipe.optim.epochs,
+                steps=trainer.global_step,
+                train_seconds=curves.seconds,
+                data_seconds=waiting.seconds,
+                train_images_per_second=curves.steps
+                * recipe.data.batch_size
+                / max(curves.seconds, 1e-9),
+                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                training=folder.name if len(readings) > 1 else None,
+            )
+            seen: dict[Any, Any] = {}
+            for number, place in enumerate(order):
+                results[place] = _read(
+                    module, number, readings[place], data, device, folder, common, seen
                 )
-        except Diverged as error:
-            status, message = "diverged", str(error)
-        module.to(device).eval()
-        numbers = _evaluate(module, data, device, folder) if status == "finished" else {}
-        loss = numbers.get(f"loss_{recipe.evaluate.weights}", 0.0)
-        if not math.isfinite(loss):  # the last step went wrong, which no training loss shows
-            status, message = "diverged", f"the loss of the trained network was {loss}"
-            numbers = {}
-            for name in ("predictions.npz", "correct.npy", "minival_correct.npy"):
-                (folder / name).unlink(missing_ok=True)
-        if execution.keep != "none" and status == "finished":
-            _keep_weights(module, execution.keep, folder / "weights.pt")
-        params, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
-        steps = curves.steps
-        result = Result(
-            status=status,
-            message=message,
-            top1=numbers.get(f"top1_{recipe.evaluate.weights}"),
-            loss=numbers.get(f"loss_{recipe.evaluate.weights}"),
-            top1_raw=numbers.get("top1_raw"),
-            top1_ema=numbers.get("top1_ema"),
-            evaluated_images=data.size(recipe.evaluate.split),
-            minival_top1=numbers.get("minival_top1"),
-            chance_top1=data.chance(recipe.evaluate.split),
-            epochs=recipe.optim.epochs,
-            steps=trainer.global_step,
-            seconds=curves.whole_seconds,
-            train_seconds=curves.seconds,
-            data_seconds=waiting.seconds,
-            train_images_per_second=steps * recipe.data.batch_size / max(curves.seconds, 1e-9),
-            peak_memory_bytes=cost.peak_memory(device),
-            params=params,
-            macs=macs,
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        )
+            spent = curves.whole_seconds - sum(one.seconds for one in results.values())
+            results[0] = replace(results[0], seconds=spent + results[0].seconds)
+            if logger is not None:
+                record_result(logger, vars(results[first]))
+        for place in order[1:]:
+            _track(readings[place], results[place])
+    shutil.rmtree(resume.parent, ignore_errors=True)
+    return [results[place] for place in range(len(readings))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What is the same for every reading of a training."""
+
+    status: str
+    message: str
+    evaluated_images: int
+    chance_top1: float
+    epochs: int
+    steps: int
+    train_seconds: float
+    data_seconds: float | None
+    train_images_per_second: float
+    device: str
+    training: str | None
+
+
+def _read(
+    module: Classifier,
+    number: int,
+    reading: Reading,
+    data: ImageData,
+    device: torch.device,
+    training: Path,
+    common: _Common,
+    seen: dict[Any, Any],
+) -> Result:
+    """Evaluate one reading of a trained network and write what belongs to its run."""
+    began = time.perf_counter()
+    recipe, folder = reading.recipe, reading.folder
+    status, message = common.status, common.message
+    numbers: dict[str, float] = {}
+    if status == "finished":
+        numbers = _evaluate(module, number, data, device, folder, seen)
+    loss = numbers.get(f"loss_{recipe.evaluate.weights}", 0.0)
+    if not math.isfinite(loss):  # the last step went wrong, which no training loss shows
+        status, message = "diverged", f"the loss of the trained network was {loss}"
+        numbers = {}
+        for name in ("predictions.npz", "correct.npy", "minival_correct.npy"):
+            (folder / name).unlink(missing_ok=True)
+    if reading.keep != "none" and status == "finished":
+        _keep_weights(module, number, reading.keep, folder / "weights.pt")
+    if folder != training:
+        write_own_curve(training / "metrics.jsonl", number, folder / "metrics.jsonl")
+    params, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
+    return Result(
+        **{**vars(common), "status": status, "message": message},
+        top1=numbers.get(f"top1_{recipe.evaluate.weights}"),
+        loss=numbers.get(f"loss_{recipe.evaluate.weights}"),
+        top1_raw=numbers.get("top1_raw"),
+        top1_ema=numbers.get("top1_ema"),
+        minival_top1=numbers.get("minival_top1"),
+        seconds=time.perf_counter() - began,
+        peak_memory_bytes=cost.peak_memory(device),
+        params=params,
+        macs=macs,
+    )
+
+
+def _track(reading: Reading, result: Result) -> None:
+    """Log a reading whose training another one's logger has watched: its curve, then its result."""
+    if reading.tracking is None:
+        return
+    with tracked(reading.tracking) as logger:
         if logger is not None:
+            for row in curve_rows(reading.folder / "metrics.jsonl"):
+                known = {name: value for name, value in row.items() if value is not None}
+                logger.log_metrics(known, step=max(int(row["step"]) - 1, 0))
             record_result(logger, vars(result))
-    resume.unlink(missing_ok=True)
-    return result
+
+
+def _checkpoint_of(folder: Path, recipes: Sequence[Recipe]) -> Path:
+    """Return where a checkpoint is; one that was made for other readings is forgotten."""
+    path = folder / _LAST
+    if len(recipes) > 1:
+        about = {"schema_version": 1, "readings": [fingerprint(recipe) for recipe in recipes]}
+        note = path.parent / "readings.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if read_json(note) != about:
+            path.unlink(missing_ok=True)
+            write_json(note, about)
+    return path
 
 
 def torch_device(name: str) -> torch.device:
@@ -174,16 +302,30 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
 
 @torch.inference_mode()
 def _evaluate(
-    module: Classifier, data: ImageData, device: torch.device, folder: Path
+    module: Classifier,
+    number: int,
+    data: ImageData,
+    device: torch.device,
+    folder: Path,
+    seen: dict[Any, Any],
 ) -> dict[str, float]:
-    """Evaluate every set of weights on `evaluate.split` and store predictions of the recipe's.
+    """Evaluate every set of a reading's weights and store predictions of those it evaluates.
 
     Those weights are evaluated on minival too, where something is held out: choices read that.
+    What other readings have looked at is in `seen`, and what is looked at here is added.
     """
     numbers: dict[str, float] = {}
-    chosen = module.recipe.evaluate.weights
-    for weights in module.evaluated_weights():
-        label, guess, loss = _predict(module, data, data.test_dataloader(), weights, device)
+    chosen = module.readings[number].evaluate.weights
+
+    def predicted(loader: Callable[[], Any], weights: str) -> tuple[torch.Tensor, ...]:
+        key = (loader.__name__, module.view(number, weights))
+        if key not in seen:
+            seen[key] = _predict(module, number, data, loader(), weights, device)
+        found: tuple[torch.Tensor, ...] = seen[key]
+        return found
+
+    for weights in module.evaluated_weights(number):
+        label, guess, loss = predicted(data.test_dataloader, weights)
         numbers[f"top1_{weights}"] = 100.0 * float((label == guess).double().mean())
         numbers[f"loss_{weights}"] = float(loss.double().mean())
         if weights == chosen:
@@ -194,7 +336,7 @@ def _evaluate(
             with write_aside(folder / "correct.npy") as file:  # every analysis reads it: small
                 np.save(file, np.packbits((label == guess).numpy()))
     if data.size("minival") > 0:
-        label, guess, _ = _predict(module, data, data.val_dataloader(), chosen, device)
+        label, guess, _ = predicted(data.val_dataloader, chosen)
         numbers["minival_top1"] = 100.0 * float((label == guess).double().mean())
         with write_aside(folder / "minival_correct.npy") as file:
             np.save(file, (label == guess).numpy())
@@ -202,24 +344,29 @@ def _evaluate(
 
 
 def _predict(
-    module: Classifier, data: ImageData, loader: Any, weights: str, device: torch.device
+    module: Classifier,
+    number: int,
+    data: ImageData,
+    loader: Any,
+    weights: str,
+    device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return label, predicted label and loss of every image of a loader."""
     labels, predicted, losses = [], [], []
     for batch in loader:
         targets = batch.targets.to(device)
         ready = data.prepare(batch._replace(images=batch.images.to(device)), 0)
-        logits = module.predict_logits(ready.images, weights)
+        logits = module.predict_logits(ready.images, weights, number)
         labels.append(batch.targets)
         predicted.append(logits.argmax(1).cpu())
         losses.append(cross_entropy(logits, targets, reduction="none").cpu())
     return torch.cat(labels), torch.cat(predicted), torch.cat(losses)
 
 
-def _keep_weights(module: Classifier, keep: str, path: Path) -> None:
+def _keep_weights(module: Classifier, number: int, keep: str, path: Path) -> None:
+    averages = "ema" in module.evaluated_weights(number)
     state = dict(module.network.state_dict())
-    if module.averaged is not None:
-        state |= module.averaged.state() if keep == "ema" else module.averaged.raw_statistics()
+    state |= module.state_of("ema" if averages and keep == "ema" else "raw", number)
     with write_aside(path) as file:
         torch.save({name: tensor.cpu().contiguous() for name, tensor in state.items()}, file)
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.launch.job import Job, Measure, Observe, Stopped, estimate, look, perform
+from ablations.launch.job import Ended, Job, Measure, Observe, Stopped, estimate, look, perform
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.data.errors import DataError
@@ -117,9 +117,9 @@ class LocalPool:
             for slot, worker in enumerate(self._workers):
                 if worker.connection not in ready:
                     continue
-                event = self._receive(slot)
-                yield event
-                if event.what in _LAST_WORDS:
+                events = self._receive(slot)
+                yield from events
+                if events[-1].what in _LAST_WORDS:
                     left -= 1
                     yield from self._hand_out(slot, waiting)
 
@@ -130,7 +130,8 @@ class LocalPool:
             _send(worker.connection, worker.job)
             yield Event(what="started", slot=slot, job=worker.job)
 
-    def _receive(self, slot: int) -> Event:
+    def _receive(self, slot: int) -> list[Event]:
+        """Return what a worker says: one event, or one for every run that it has made."""
         worker = self._workers[slot]
         job = worker.job
         try:
@@ -138,15 +139,14 @@ class LocalPool:
         except (EOFError, ConnectionError, OSError):
             return self._replace(slot)
         if what == "progress":
-            return Event(what=what, slot=slot, job=job, progress=body)
+            return [Event(what=what, slot=slot, job=job, progress=body)]
         if what in _LAST_WORDS:
             worker.job = None
-            status, value, message = body
-            return Event(what=what, slot=slot, job=job, status=status, value=value, message=message)
+            return _told(what, slot, job, body if isinstance(job, Job) else [body])
         worker.ready = True
-        return Event(what=what, slot=slot)
+        return [Event(what=what, slot=slot)]
 
-    def _replace(self, slot: int) -> Event:
+    def _replace(self, slot: int) -> list[Event]:
         worker = self._workers[slot]
         worker.process.join()
         code = worker.process.exitcode
@@ -159,25 +159,12 @@ class LocalPool:
             )
         message = f"its worker died ({_cause(code)})"
         job = worker.job
-        status: str = "failed"
-        value: Any = None
+        ended: list[Any] = [("failed", None, message)]
         if isinstance(job, Job):
-            ledger = Ledger(job.home)
-            known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
-            if known.status in TERMINAL:  # it died after its run had ended
-                status, value, message = known.status, known.value, known.error
-            elif not ledger.is_held(job.run):  # else it died waiting for another process's run
-                ledger.finish(job.run, "failed", None, message)
+            ended = [_left_by(one, message) for one in job.all]
         self._workers[slot] = self._start(slot)
         what = {Measure: "measured", Observe: "observed"}.get(type(job), "ended")
-        return Event(
-            what=what if job is not None else "ready",
-            slot=slot,
-            job=job,
-            status=status,
-            value=value,
-            message=message,
-        )
+        return _told(what if job is not None else "ready", slot, job, ended)
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -194,6 +181,26 @@ class LocalPool:
             ) from None
         theirs.close()
         return _Worker(process=process, connection=ours)
+
+
+def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[Event]:
+    """Return an event for every run of a job, or the one of another task."""
+    each = job.all if isinstance(job, Job) else [job]
+    return [
+        Event(what=what, slot=slot, job=one, status=status, value=value, message=message)
+        for one, (status, value, message) in zip(each, ended, strict=True)
+    ]
+
+
+def _left_by(job: Job, message: str) -> Ended:
+    """Return how a run ended whose worker died, and record it where nobody has."""
+    ledger = Ledger(job.home)
+    known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
+    if known.status in TERMINAL:  # it died after its run had ended
+        return known.status, known.value, known.error
+    if not ledger.is_held(job.run):  # else it died waiting for another process's run
+        ledger.finish(job.run, "failed", None, message)
+    return "failed", None, message
 
 
 def _work(connection: Connection, device: str, threads: int) -> None:

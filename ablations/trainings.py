@@ -1,0 +1,69 @@
+"""Which runs of a plan are made by one training: design 6, "Trajectory"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ablations.plans import Layout, Plan, Run
+from recipes import trajectory
+from recipes.identity import digest
+from recipes.sharing import together
+
+if TYPE_CHECKING:
+    from ablations.launch.job import Job
+
+
+def trainings(layout: Layout, runs: Sequence[Run]) -> list[tuple[Run, ...]]:
+    """Return runs in groups that a training each serves, in the order of their first ones.
+
+    Only runs that are given share: one that is asked for after its training has ended is trained
+    anew, since what it would be read off was not kept.
+    """
+    by_seed: dict[int, list[Run]] = {}
+    for run in runs:
+        by_seed.setdefault(run.seed, []).append(run)
+    groups = []
+    for several in by_seed.values():
+        found = together([layout.arm(run.arm).recipe for run in several])
+        groups += [tuple(several[place] for place in places) for places in found]
+    place = {run: number for number, run in enumerate(runs)}
+    return sorted(groups, key=lambda group: place[group[0]])
+
+
+def shared_jobs(
+    plan: Plan, runs: Sequence[Run], jobs: Sequence[Job], expected: Mapping[str, float]
+) -> list[Job]:
+    """Return one job per training, the longest first, so that the last worker idles least.
+
+    Args:
+        plan: of the runs.
+        runs: that are to be made.
+        jobs: one per run, in the same order.
+        expected: seconds of a run by arm; empty where they are not known, which keeps the order.
+    """
+    by_run = {job.run: job for job in jobs}
+    found = []
+    for group in trainings(plan.layout, runs):
+        first, *also = (by_run[run.id] for run in group)
+        name = training_id(plan.layout, group, plan.data_fingerprint) if also else ""
+        found.append(replace(first, training=name, also=tuple(also)))
+    return sorted(found, key=lambda job: -expected.get(job.arm, 0.0))
+
+
+def training_id(layout: Layout, group: Sequence[Run], data_fingerprint: str) -> str:
+    """Return the identity of the training behind a group of runs."""
+    from lightning_modules.execution import RESULTS_VERSION
+
+    first = group[0]
+    recipe = layout.arm(first.arm).recipe
+    return digest([trajectory(recipe), data_fingerprint, first.seed, RESULTS_VERSION])
+
+
+def counted(runs: int, groups: int) -> str:
+    """Return the number of runs in words, and of trainings where these are fewer."""
+    words = f"{runs} run{'s' if runs != 1 else ''}"
+    return (
+        words if groups == runs else f"{words} from {groups} training{'s' if groups != 1 else ''}"
+    )
