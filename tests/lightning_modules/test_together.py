@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_modules.training import Reading, fit, fit_together
-from recipes import edit
+from recipes import edit, hook
 from recipes.sharing import trained_for
 
 _ABOUT = ("seconds", "peak_memory_bytes", "train_images_per_second", "train_seconds")
+_FEW = ("plain", "average", "own momentum")
 _COSTS = {*_ABOUT, "data_seconds", "training"}
 
 
@@ -72,8 +74,6 @@ def _stripped(result):
 @pytest.fixture(scope="module")
 def alone(family, on_cpu, tmp_path_factory):
     """Every recipe trained by itself."""
-    from dataclasses import replace
-
     folder = tmp_path_factory.mktemp("alone")
     found = {}
     for reading in _readings(family, folder):
@@ -92,6 +92,57 @@ def test_one_training_gives_what_each_gives_alone(family, alone, on_cpu, tmp_pat
     assert len({result.top1 for result in results}) > 1  # the readings are not all the same
     assert sum(one.seconds for one in results[1:]) < results[0].seconds  # which paid the training
     assert not (tmp_path / "training" / "checkpoint").exists()
+
+
+STOPPING = """
+    import pathlib
+
+    seen = []
+
+    def stop(images, targets, at, flag):
+        seen.append(1)
+        if pathlib.Path(flag).exists() and len(seen) == at:
+            raise KeyboardInterrupt
+        return images, targets
+"""
+
+
+def test_an_interrupted_training_goes_on_for_all_its_readings(
+    family, on_cpu, tmp_path, user_module
+):
+    mine = user_module("mine_stop_together", STOPPING)
+    flag = tmp_path / "flag"
+    stop = hook("batch", mine.stop, at=8, flag=str(flag))  # in the third of 3 epochs of 3 steps
+    recipes = {name: edit(family[name], {"custom.stop": stop}) for name in _FEW}
+    saving = replace(on_cpu, checkpoint_seconds=0.0)
+    fit_together(_readings(recipes, tmp_path / "whole"), 1, saving, tmp_path / "whole/training")
+    flag.touch()
+    mine.seen.clear()
+    broken = tmp_path / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        fit_together(_readings(recipes, broken), 1, saving, broken / "training")
+    flag.unlink()
+    mine.seen.clear()
+    fit_together(_readings(recipes, broken), 1, saving, broken / "training")
+    assert len(mine.seen) == 3  # it did go on, not begin again
+    for name in _FEW:
+        assert _read(broken / name) == _read(tmp_path / "whole" / name), name
+
+
+def test_a_checkpoint_of_other_readings_is_not_gone_on_from(family, on_cpu, tmp_path, user_module):
+    mine = user_module("mine_stop_others", STOPPING)
+    flag = tmp_path / "flag"
+    flag.touch()
+    stop = hook("batch", mine.stop, at=8, flag=str(flag))
+    recipes = {name: edit(family[name], {"custom.stop": stop}) for name in _FEW}
+    saving = replace(on_cpu, checkpoint_seconds=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        fit_together(_readings(recipes, tmp_path), 1, saving, tmp_path / "training")
+    flag.unlink()
+    mine.seen.clear()
+    few = {name: recipes[name] for name in ("plain", "average")}
+    fit_together(_readings(few, tmp_path), 1, saving, tmp_path / "training")
+    assert len(mine.seen) == 9  # all three epochs
 
 
 def test_what_has_the_most_to_be_read_off_is_trained(family):

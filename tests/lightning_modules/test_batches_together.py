@@ -1,0 +1,79 @@
+"""Batches that are augmented together are those that are augmented one by one, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightning_modules import ImageData
+from lightning_modules.image_data import _Loader
+from lightning_modules.streams import permutation
+from recipes import Recipe, edit, linear
+
+RANDAUGMENT = {
+    "augment.randaug_layers": 2,
+    "augment.randaug_magnitude": 8.0,
+    "augment.randaug_space": "resnet_rs",
+    "augment.randaug_pixel_scale": 0.0625,
+}
+CROPPED = {"data.crop": "random_resized", "data.crop_area": 0.3, "data.flip": True}
+SHIFTED = {"data.crop": "shift", "data.crop_padding": 2}
+ODD = {"data.batch_size": 13, "data.train_fraction": 0.9}  # 84 images together, of 972
+
+
+def opened(recipe: Recipe, cache) -> ImageData:
+    data = ImageData(recipe, cache=cache, seed=5)
+    data.setup()
+    return data
+
+
+def one_by_one(data: ImageData, epoch: int):
+    """Return the batches of an epoch, each gathered and prepared by itself."""
+    size, count = data.recipe.data.batch_size, data.size("train")
+    order = permutation(data.seed, "order", epoch, count)
+    loader = _Loader(data, "train")
+    for step in range(data.steps_per_epoch):
+        yield data.prepare(loader.batch(order, step * size, epoch, size), epoch)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [RANDAUGMENT, CROPPED, SHIFTED, ODD, RANDAUGMENT | CROPPED | ODD],
+    ids=["randaugment", "cropped", "shifted", "odd", "all"],
+)
+def test_batches_do_not_depend_on_those_prepared_with_them(tiny, cache, changes):
+    data = opened(edit(tiny, changes), cache)
+    assert data.batches_together > 1
+    loader = _Loader(data, "train")
+    for epoch in (0, 1):
+        size, count = loader.batch_size, data.size("train")
+        order = permutation(data.seed, "order", epoch, count)
+        given = list(loader._together(order, epoch))
+        assert [batch.start for batch in given] == list(range(0, len(loader) * size, size))
+        for batch, expected in zip(given, one_by_one(data, epoch), strict=True):
+            assert batch.images.dtype == torch.uint8
+            ready = data.prepare(batch, epoch)
+            assert torch.equal(ready.images, expected.images)
+            assert torch.equal(ready.targets, expected.targets)
+
+
+def test_a_magnitude_that_is_moved_holds_from_the_next_batch_on(tiny, cache):
+    recipe = edit(tiny, RANDAUGMENT)
+    data, other = opened(recipe, cache), opened(recipe, cache)
+    expected = list(one_by_one(other, 0))[:1]
+    other.set_magnitude(3.0)
+    expected += list(one_by_one(other, 0))[1:]
+    found = []
+    for batch in data.train_dataloader():
+        found.append(data.prepare(batch, 0).images)
+        data.set_magnitude(3.0)
+    assert all(torch.equal(one, batch.images) for one, batch in zip(found, expected, strict=True))
+
+
+def test_where_every_step_has_its_own_magnitude_batches_are_prepared_one_by_one(tiny, cache):
+    moving = edit(tiny, RANDAUGMENT | {"augment.randaug_magnitude": linear(2.0, 10.0)})
+    assert opened(moving, cache).batches_together == 1
+
+
+def test_large_batches_are_prepared_one_by_one(tiny, cache):
+    assert opened(edit(tiny, {"data.resolution": 224}), cache).batches_together == 1
