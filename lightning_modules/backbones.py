@@ -7,6 +7,7 @@ what can be known of a backbone beforehand.
 from __future__ import annotations
 
 import difflib
+import functools
 from typing import Any
 
 import timm
@@ -83,10 +84,8 @@ def block_rates(network: nn.Module) -> dict[str, float]:
 
 def _construct(model: Model, classes: int) -> nn.Module:
     arguments: dict[str, Any] = {"num_classes": classes}
-    with torch.device("meta"):
-        own = create(model.backbone)
-    is_resnet = type(own) is ResNet
-    plain_stem = is_resnet and isinstance(own.conv1, nn.Conv2d)
+    family, plain_stem = _family(model.backbone)
+    is_resnet = family is ResNet
     resnet_leaves = {
         "model.layers": model.layers,
         "model.width": model.width != 1.0,
@@ -100,7 +99,7 @@ def _construct(model: Model, classes: int) -> nn.Module:
         asked = [path for path, value in resnet_leaves.items() if value]
         if asked:
             raise RecipeError(
-                f"{model.backbone} (timm's {type(own).__name__}) cannot take {', '.join(asked)}"
+                f"{model.backbone} (timm's {family.__name__}) cannot take {', '.join(asked)}"
             )
     try:
         # Always, so that a rate of the backbone's own can be switched off too.
@@ -113,6 +112,17 @@ def _construct(model: Model, classes: int) -> nn.Module:
     if peak(model.dropout) > 0 and not network.dropout_modules and not reads_drop_rate(network):
         raise RecipeError(f"{model.backbone} has no dropout before its classifier")
     return network
+
+
+@functools.lru_cache(maxsize=256)
+def _family(backbone: str) -> tuple[type, bool]:
+    """Return timm's class of a backbone, and whether its stem is the plain one of a ResNet.
+
+    Asked once per process: building on the meta device takes as long as a small network itself.
+    """
+    with torch.device("meta"):
+        own = create(backbone)
+    return type(own), type(own) is ResNet and isinstance(own.conv1, nn.Conv2d)
 
 
 def create(backbone: str, **arguments: Any) -> Any:
