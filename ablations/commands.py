@@ -54,8 +54,9 @@ def plan(arguments: argparse.Namespace) -> int:
     """Print arms, shared runs, what applies, cost; train nothing."""
     from ablations.answers import certificates_of
     from ablations.foresight import foresee
+    from ablations.packing import slots_of
     from ablations.report.planned import planned_document, planned_table
-    from ablations.runner import appraise, choose_slots
+    from ablations.runner import appraise
     from ablations.study import missing_runs, plan_study
 
     check_execution(arguments)
@@ -74,7 +75,7 @@ def plan(arguments: argparse.Namespace) -> int:
     if missing:
         expected, proven = appraise(prepared, ledger, options)
         certificates = [one.plain() for one in proven]
-    slots = choose_slots(len(prepared.plan.runs), options)
+    slots = slots_of(prepared.plan.study, len(prepared.plan.runs), options, ledger)
     ahead = foresee(prepared, ledger, options, missing, slots)
     found = planned_document(prepared.plan, missing, expected, slots.count, ahead, certificates)
     show_result(_json(found) if arguments.format == "json" else planned_table(found))

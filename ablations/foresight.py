@@ -9,9 +9,9 @@ from ablations.detectable import Prospect, prospect
 from ablations.disk import Disk, disk_of
 from ablations.ledger import Ledger
 from ablations.noise import Noise, known_noise
+from ablations.packing import Slots
 from ablations.plans import Run
 from ablations.proving import weights_of
-from ablations.runner import Slots
 from ablations.study import Options, Prepared
 
 

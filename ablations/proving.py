@@ -11,7 +11,7 @@ import hashlib
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,14 +19,17 @@ from ablations.certificate import Certificate, certify, check
 from ablations.disk import state_bytes
 from ablations.errors import RequestError
 from ablations.launch.job import Observe
-from ablations.launch.local import LocalPool
+from ablations.launch.local import Event, LocalPool
 from ablations.ledger import Ledger, recall
+from ablations.packing import at_once
 from ablations.plans import Plan
 from lightning_modules.execution import Execution
 from lightning_modules.files import write_json
+from recipes import Recipe
 from recipes.identity import digest, fingerprint
 
 _SAY_SECONDS = 10.0
+_PLENTY = 8 << 30  # bytes per worker at which looks need no care: ResNet-RS-420's takes 5.6 GB
 _PACKAGES = ("numpy", "pillow", "pytorch-lightning", "timm", "torch", "torchvision")
 
 
@@ -37,6 +40,7 @@ def prove(
     ledger: Ledger,
     threads: int,
     say: Callable[[str], None],
+    free: int | None = None,
 ) -> list[Certificate]:
     """Return the certificates of every arm, after looking at the arms that are not known.
 
@@ -47,6 +51,7 @@ def prove(
         ledger: whose cache remembers.
         threads: of a worker, which may change the last bits of a sum.
         say: is told about every ten seconds how many arms have been looked at.
+        free: bytes of memory that the looks may take together; None: not known, all workers look.
 
     Raises:
         RequestError: an arm did not get its treatment, or its first steps fail.
@@ -63,7 +68,7 @@ def prove(
     ]
     faults: dict[str, str] = {}
     last, done = time.monotonic(), 0
-    for event in pool.run(wanted):
+    for event in _looks(pool, wanted, free):
         if event.what == "observed":
             done += 1
             if time.monotonic() - last > _SAY_SECONDS and done < len(wanted):
@@ -84,6 +89,31 @@ def prove(
     certificates = certify(plan.layout, seen)
     check(certificates)
     return certificates
+
+
+def _looks(pool: LocalPool, wanted: Sequence[Observe], free: int | None) -> Iterator[Event]:
+    """Carry out looks, as many at once as fit into memory.
+
+    Where it is scarce, the largest network is looked at alone and tells what a look needs.
+    """
+    if free is None or free >= _PLENTY * min(pool.slots, len(wanted)):
+        yield from pool.run(wanted)
+        return
+    largest = max(wanted, key=lambda one: _size(one.recipe))
+    need: int | None = None
+    for event in pool.run([largest]):
+        if event.used is not None:
+            need = event.used.host
+        yield event
+    count = 1 if need is None else at_once(pool.slots, need, free)
+    yield from pool.run([one for one in wanted if one is not largest], count)
+
+
+def _size(recipe: Recipe) -> float:
+    """Return what orders the networks of one plan by their weights: blocks times width squared."""
+    model = recipe.model
+    layers = model.layers or (model.facts.layers if model.facts is not None else ())
+    return (sum(layers) or 1) * model.width**2 * (1 + model.se_ratio)
 
 
 def weights_of(plan: Plan, ledger: Ledger, threads: int) -> dict[str, int]:

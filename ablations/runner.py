@@ -14,9 +14,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
-from ablations.ledger import TERMINAL, Ledger, recall
+from ablations.ledger import TERMINAL, Ledger
+from ablations.measuring import Measured, expect, measure
 from ablations.minival import check_kept
-from ablations.plans import Arm, Plan, Run
+from ablations.packing import (
+    Slots,
+    bounded,
+    candidates,
+    fastest,
+    free_memory,
+    is_begun,
+    longest_first,
+    pays,
+    remember,
+    slots_of,
+    told,
+    try_out,
+)
+from ablations.plans import Plan, Run
 from ablations.progress import Board, duration
 from ablations.report.staged import decided
 from ablations.revisions import open_or_freeze
@@ -30,38 +45,12 @@ from ablations.study import (
 )
 from ablations.trainings import counted, shared_jobs, trainings
 from lightning_modules.data import available_cores
-from lightning_modules.files import write_json
-from recipes import trajectory
-from recipes.identity import digest
 
 if TYPE_CHECKING:
     from ablations.certificate import Certificate
     from ablations.launch.local import LocalPool
 
 ASK_ABOVE_SECONDS = 3600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slots:
-    """How many runs go at once, on which devices, with how many threads each."""
-
-    count: int
-    devices: tuple[str, ...]
-    threads: int
-
-
-def choose_slots(runs: int, options: Options) -> Slots:
-    """Return one slot per GPU, or one per core with one thread, as far as the runs go.
-
-    Two one-thread runs side by side beat one run on two threads (measured, docs/results.md).
-    """
-    cores = available_cores()
-    devices = _devices(options.device)
-    if devices == ("cpu",):
-        count = min(options.slots or cores, max(runs, 1))
-        return Slots(count=count, devices=devices, threads=max(cores // count, 1))
-    count = min(options.slots or len(devices), max(runs, 1))
-    return Slots(count=count, devices=devices, threads=max(min(cores // count, 8), 1))
 
 
 def carry_out(
@@ -137,7 +126,7 @@ def _crew(
             "W&B has no key to log runs online with: run `wandb login`, set WANDB_API_KEY or"
             " WANDB_MODE=offline, or use --track none"
         )
-    slots = choose_slots(len(plan.runs), options)
+    slots = slots_of(plan.study, len(plan.runs), options, ledger)
     say(
         f"study {plan.study}: {plan.size},"
         f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with"
@@ -150,7 +139,9 @@ def _crew(
     ) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
-        expected = _expect(pool, prepared, ledger, options, slots)
+        measured = measure(pool, prepared, ledger, options, slots)
+        expected = expect(plan, measured)
+        slots, paces = _pack(pool, prepared, runs, measured, ledger, options, slots, say)
         if expected:
             further = runs_ahead(plan, ledger)
             price = _price(now, runs, further, expected, slots)
@@ -158,6 +149,7 @@ def _crew(
             if price.most > ASK_ABOVE_SECONDS and not agree(price.words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
+        remember(plan.study, slots, paces, ledger)
         yield Crew(pool=pool, slots=slots, certificates=certificates, expected=expected)
 
 
@@ -181,7 +173,7 @@ def _train(
     done = len(now.runs) - len(runs)
     with Board(len(now.runs), done, crew.slots.count, crew.expected) as board:
         board.expect(jobs)
-        for event in crew.pool.run(jobs):
+        for event in crew.pool.run(longest_first(jobs, crew.expected), crew.slots.count):
             board.see(event)
 
 
@@ -219,11 +211,12 @@ def appraise(
     from ablations.launch.local import LocalPool
 
     prepare_images(prepared, ledger, _decoding(lambda _: None), check=False)
-    slots = choose_slots(len(prepared.plan.runs), options)
+    slots = slots_of(prepared.plan.study, len(prepared.plan.runs), options, ledger)
     count = min(slots.count, len(prepared.plan.ends))
     with LocalPool(count, slots.devices, slots.threads, track=False) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, lambda _: None)
-        return _expect(pool, prepared, ledger, options, slots), certificates
+        measured = measure(pool, prepared, ledger, options, slots)
+        return expect(prepared.plan, measured), certificates
 
 
 def _prove(
@@ -238,79 +231,54 @@ def _prove(
 
     runs = [Run(id="", arm=arm.name, seed=0) for arm in prepared.plan.layout.arms]
     executions = {job.arm: job.execution for job in make_jobs(prepared, runs, ledger, options)}
-    return prove(pool, prepared.plan, executions, ledger, slots.threads, say)
+    return prove(pool, prepared.plan, executions, ledger, slots.threads, say, free_memory())
 
 
-def _expect(
-    pool: LocalPool, prepared: Prepared, ledger: Ledger, options: Options, slots: Slots
-) -> dict[str, float]:
-    """Time the first and the last arm, remember it, and place the other arms between them."""
-    from ablations.launch.job import Measure
+def _pack(
+    pool: LocalPool,
+    prepared: Prepared,
+    runs: Sequence[Run],
+    measured: Mapping[str, Measured],
+    ledger: Ledger,
+    options: Options,
+    slots: Slots,
+    say: Callable[[str], None],
+) -> tuple[Slots, dict[Slots, float]]:
+    """Return how many runs go at once, and the throughput of every packing that was tried.
 
-    plan = prepared.plan
-    memory = ledger.cache / "speed.json"
-    known: dict[str, float] = recall(memory)
-    ends = plan.ends
-    keys = {
-        name: digest(
-            [
-                trajectory(plan.layout.arm(name).recipe),
-                plan.data_fingerprint,
-                slots.devices[0],
-                slots.threads,
-            ]
-        )
-        for name in ends
-    }
-    measures = []
-    for job in make_jobs(
-        prepared, [Run(id="", arm=name, seed=0) for name in ends], ledger, options
-    ):
-        if keys[job.arm] not in known:
-            measures.append(Measure(key=keys[job.arm], recipe=job.recipe, execution=job.execution))
-    faults: dict[str, str] = {}
-    for event in pool.run(measures):
-        if event.what == "measured":
-            assert isinstance(event.job, Measure)
-            if event.value is not None:
-                known[event.job.key] = event.value
-            else:
-                faults[event.job.key] = event.message
-    for name in ends:
-        if keys[name] in faults:
-            raise RequestError(
-                f"the first steps of the arm {name!r} failed, and nothing was trained:"
-                f" {faults[keys[name]]}"
-            )
-    if measures:
-        write_json(memory, known)
-    if not all(keys[name] in known for name in ends):
-        return {}
-    return {arm.name: _between(arm, known, keys, plan) for arm in plan.layout.arms}
+    What fits into memory bounds every packing but the user's own. Others than the rule's are tried
+    where the study is long enough, and was not begun with any.
+    """
+    if options.slots is not None:
+        return slots, {}
+    largest = max(measured.values(), key=lambda one: (one.used.device, one.used.host)).used
+    free = free_memory()
 
+    def fitting(one: Slots) -> Slots:
+        return bounded(one, largest, largest.device_free, free)
 
-def _between(arm: Arm, known: Mapping[str, float], keys: Mapping[str, str], plan: Plan) -> float:
-    """Return the seconds of a run of one arm: by its components between the ends, by its epochs."""
-    first, last = (plan.layout.arm(name) for name in (plan.ends[0], plan.ends[-1]))
-    low, high = (known[keys[end.name]] / end.recipe.optim.epochs for end in (first, last))
-    share = min(len(arm.components) / max(len(last.components), 1), 1.0)  # a dummy costs nothing
-    return (low + (high - low) * share) * arm.recipe.optim.epochs
+    fits = fitting(slots)
+    if fits.count < slots.count:
+        need = max(largest.host, largest.device) / 1e9
+        say(f"packing: {fits.words}: a run takes about {need:.1f} GB, and no more are free")
+    tries = [one for one in candidates(fits, len(runs), available_cores()) if fitting(one) == one]
+    expected = expect(prepared.plan, measured)
+    seconds = sum(expected[run.arm] for run in runs) / fits.count
+    if is_begun(prepared.plan.study, ledger) or not pays(seconds, len(tries)):
+        return fits, {}
+    say(f"trying {len(tries)} ways to share {', '.join(slots.devices)} ...")
+    slowest = max(measured, key=lambda name: measured[name].seconds)
+    (job,) = make_jobs(prepared, [Run(id="", arm=slowest, seed=0)], ledger, options)
+    paces = try_out(pool, job.recipe, job.execution, tries)
+    chosen = fastest(paces) if paces else fits
+    pool.resize(chosen.count, chosen.threads)
+    say(told(paces, chosen))
+    return chosen, paces
 
 
 def _per_run(expected: Mapping[str, float]) -> str:
     low, high = min(expected.values()), max(expected.values())
     return f"{duration(low)} to {duration(high)} each"
-
-
-def _devices(device: str) -> tuple[str, ...]:
-    if device == "cpu" or (device == "auto" and not os.path.exists("/dev/nvidiactl")):
-        return ("cpu",) if device == "cpu" or sys.platform != "darwin" else ("auto",)
-    if device != "auto":
-        return (device,)
-    import torch
-
-    count = torch.cuda.device_count()
-    return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
 
 
 def _decoding(say: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -12,7 +12,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.backbones import build
+from lightning_modules.footprint import Footprint
 from recipes import Model
+
+_CONTEXT = 600 << 20  # bytes that CUDA's context and libraries take of a GPU, an allowance
 
 
 @functools.lru_cache(maxsize=256)
@@ -25,6 +28,29 @@ def count(model: Model, classes: int, resolution: int) -> tuple[int, int]:
             network(image)
     params = sum(parameter.numel() for parameter in network.parameters())
     return params, counter.get_total_flops() // 2
+
+
+def footprint(device: torch.device, before: int) -> Footprint:
+    """Return what was needed since `reset_peak_memory`.
+
+    Args:
+        device: that was computed on.
+        before: resident bytes of this process before its first work: what an earlier one has left
+            with the allocator is used again, so it counts.
+    """
+    host = max((peak_memory(torch.device("cpu")) or 0) - before, 0)
+    if device.type != "cuda":
+        return Footprint(host=host)
+    free, total = torch.cuda.mem_get_info(device)
+    held = torch.cuda.memory_reserved(device)
+    needed = torch.cuda.max_memory_reserved(device) + _CONTEXT
+    return Footprint(host=host, device=needed, device_free=min(free + held + _CONTEXT, total))
+
+
+def resident_memory() -> int:
+    """Return the bytes of this process that are in memory now, shared ones included; Linux."""
+    found = _status("VmRSS:")
+    return found if found is not None else 0
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -47,10 +73,15 @@ def peak_memory(device: torch.device) -> int | None:
     """Return the peak since the reset: of the device, or of this process on a CPU (Linux)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    found = _status("VmHWM:")
+    if found is not None:
+        return found
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _status(name: str) -> int | None:
+    """Return a figure of this process's memory in bytes; None where there is no /proc."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

@@ -23,34 +23,11 @@ def seconds_per_run(recipe: Recipe, execution: Execution) -> float:
     The network is a throw-away copy; the steps are real (augmentation, forward, backward,
     optimiser), since a network's cost is not known from its multiply-adds.
     """
-    device = torch_device(execution.device)
-    if execution.threads is not None:
-        torch.set_num_threads(execution.threads)
     began = time.perf_counter()
-    data = ImageData(
-        recipe,
-        folder=execution.data_folder,
-        cache=execution.cache,
-        threads=execution.threads or os.cpu_count() or 1,
-        skip_corrupt=execution.skip_corrupt,
-        expected=execution.data_fingerprint,
-    )
-    data.setup()
-    module = Classifier(recipe, classes=data.classes).to(device).train()
-    optimizer = make_optimizer(module.network, recipe)
+    bench = _Bench(recipe, execution)
     built = time.perf_counter() - began
-    batch = data.first_batches("train", recipe.data.batch_size, 1)[0]
-    seconds = []
-    for _ in range(_STEPS):
-        _wait(device)
-        start = time.perf_counter()
-        ready = data.prepare(_moved(batch, device), 0)
-        module.loss(module(ready.images), ready.targets).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        _wait(device)
-        seconds.append(time.perf_counter() - start)
-    step = min(seconds[1:])
+    data, module, device = bench.data, bench.module, bench.device
+    step = min([bench.step() for _ in range(_STEPS)][1:])
     held = next(iter(data.test_dataloader()))
     with torch.inference_mode():
         start = time.perf_counter()
@@ -61,6 +38,55 @@ def seconds_per_run(recipe: Recipe, execution: Execution) -> float:
     evaluated = curve + data.size(recipe.evaluate.split)
     steps = data.steps_per_epoch * recipe.optim.epochs
     return built + step * steps + per_image * evaluated
+
+
+def images_per_second(recipe: Recipe, execution: Execution, begin: float, end: float) -> float:
+    """Return the training images per second between two times of `time.monotonic`.
+
+    Steps are taken from the building on, so that whoever measures beside this is disturbed as by a
+    run. Who has not built by the beginning counts from then on, for as long. Trains nothing.
+    """
+    bench = _Bench(recipe, execution)
+    bench.step()  # allocations and kernel choice
+    while time.monotonic() < begin:
+        bench.step()
+    start, steps = time.monotonic(), 0
+    while not steps or time.monotonic() - start < end - begin:
+        bench.step()
+        steps += 1
+    return steps * recipe.data.batch_size / (time.monotonic() - start)
+
+
+class _Bench:
+    """A recipe's data, network and optimiser, and one batch to take real steps on."""
+
+    def __init__(self, recipe: Recipe, execution: Execution) -> None:
+        self.device = torch_device(execution.device)
+        if execution.threads is not None:
+            torch.set_num_threads(execution.threads)
+        self.data = ImageData(
+            recipe,
+            folder=execution.data_folder,
+            cache=execution.cache,
+            threads=execution.threads or os.cpu_count() or 1,
+            skip_corrupt=execution.skip_corrupt,
+            expected=execution.data_fingerprint,
+        )
+        self.data.setup()
+        self.module = Classifier(recipe, classes=self.data.classes).to(self.device).train()
+        self._optimizer = make_optimizer(self.module.network, recipe)
+        self._batch = self.data.first_batches("train", recipe.data.batch_size, 1)[0]
+
+    def step(self) -> float:
+        """Take a step and return its seconds."""
+        _wait(self.device)
+        start = time.perf_counter()
+        ready = self.data.prepare(_moved(self._batch, self.device), 0)
+        self.module.loss(self.module(ready.images), ready.targets).backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        _wait(self.device)
+        return time.perf_counter() - start
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -7,6 +7,7 @@ run recorded as failed.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import multiprocessing
 import os
@@ -16,15 +17,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.errors import RequestError
 from ablations.launch.job import Ended, Job, Measure, Observe, Stopped, estimate, look, perform
+from ablations.launch.pace import Pace, keep_pace
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.data.errors import DataError
 from lightning_modules.execution import Progress
 from recipes import RecipeError
+
+if TYPE_CHECKING:
+    from lightning_modules.footprint import Footprint
 
 _PRELOAD = [
     "lightning_modules.training",
@@ -32,16 +37,17 @@ _PRELOAD = [
     "lightning_modules.probe",
     "ablations.launch.job",
 ]
-_LAST_WORDS = ("ended", "measured", "observed")  # after which a worker is free
+_ANSWERS: dict[type, str] = {Measure: "measured", Observe: "observed", Pace: "paced"}
+_LAST_WORDS = ("ended", *_ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
 
 
-Task = Job | Measure | Observe
+Task = Job | Measure | Observe | Pace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What a worker says: `ready`, `started`, `progress`, `measured`, `observed` or `ended`."""
+    """What a worker says: `ready`, `started`, `progress`, a last word, as `ended`."""
 
     what: str
     slot: int
@@ -50,6 +56,7 @@ class Event:
     status: str = ""
     value: Any = None  # seconds of a measure, an observation, the accuracy of a run
     message: str = ""
+    used: Footprint | None = None  # by a measure, an observation or a pace
 
 
 @dataclass
@@ -71,7 +78,7 @@ class LocalPool:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOAD + (["wandb"] if track else []))
-        self._slots = slots
+        self._count = slots  # to begin with
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
@@ -83,7 +90,7 @@ class LocalPool:
             forkserver.ensure_running()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for slot in range(self._slots):
+        for slot in range(self._count):
             self._workers.append(self._start(slot))
         return self
 
@@ -101,14 +108,35 @@ class LocalPool:
                 worker.process.join()
             worker.connection.close()
 
-    def run(self, jobs: Sequence[Task]) -> Iterator[Event]:
+    @property
+    def slots(self) -> int:
+        """Return how many workers there are."""
+        return len(self._workers)
+
+    def resize(self, slots: int, threads: int) -> None:
+        """Have so many workers, of so many threads, from the next tasks on. None is at work now."""
+        self._threads = threads
+        for worker in self._workers[slots:]:
+            _send(worker.connection, None)
+        for worker in self._workers[slots:]:
+            worker.process.join()
+            worker.connection.close()
+        del self._workers[slots:]
+        for slot in range(len(self._workers), slots):
+            self._workers.append(self._start(slot))
+
+    def run(self, jobs: Sequence[Task], at_most: int | None = None) -> Iterator[Event]:
         """Carry out the jobs in order, as slots come free, and yield what happens.
 
         Yields an event with `what` "pulse" about once a second, so that a display can move.
+
+        Args:
+            jobs: what to do.
+            at_most: this many at the same time; None: as many as there are workers.
         """
         waiting = list(jobs)
         left = len(waiting)
-        for slot in range(len(self._workers)):
+        for slot in range(len(self._workers))[:at_most]:
             yield from self._hand_out(slot, waiting)
         while left:
             ready = wait([worker.connection for worker in self._workers], timeout=1.0)
@@ -127,7 +155,11 @@ class LocalPool:
         worker = self._workers[slot]
         if waiting and worker.job is None:
             worker.job = waiting.pop(0)
-            _send(worker.connection, worker.job)
+            device = self._devices[slot % len(self._devices)]
+            execution = dataclasses.replace(
+                worker.job.execution, device=device, threads=self._threads
+            )
+            _send(worker.connection, dataclasses.replace(worker.job, execution=execution))
             yield Event(what="started", slot=slot, job=worker.job)
 
     def _receive(self, slot: int) -> list[Event]:
@@ -163,15 +195,12 @@ class LocalPool:
         if isinstance(job, Job):
             ended = [_left_by(one, message) for one in job.all]
         self._workers[slot] = self._start(slot)
-        what = {Measure: "measured", Observe: "observed"}.get(type(job), "ended")
+        what = _ANSWERS.get(type(job), "ended")
         return _told(what if job is not None else "ready", slot, job, ended)
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        device = self._devices[slot % len(self._devices)]
-        process = self._context.Process(
-            target=_work, args=(theirs, device, self._threads), daemon=True
-        )
+        process = self._context.Process(target=_work, args=(theirs,), daemon=True)
         try:
             process.start()
         except (EOFError, ConnectionError):
@@ -187,8 +216,16 @@ def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[
     """Return an event for every run of a job, or the one of another task."""
     each = job.all if isinstance(job, Job) else [job]
     return [
-        Event(what=what, slot=slot, job=one, status=status, value=value, message=message)
-        for one, (status, value, message) in zip(each, ended, strict=True)
+        Event(
+            what=what,
+            slot=slot,
+            job=one,
+            status=status,
+            value=value,
+            message=message,
+            used=used[0] if used else None,
+        )
+        for one, (status, value, message, *used) in zip(each, ended, strict=True)
     ]
 
 
@@ -203,43 +240,54 @@ def _left_by(job: Job, message: str) -> Ended:
     return "failed", None, message
 
 
-def _work(connection: Connection, device: str, threads: int) -> None:
+def _work(connection: Connection) -> None:
     """Take jobs from the parent until it says stop or is gone."""
-    import dataclasses
+    from lightning_modules.cost import resident_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, _stop)
     gc.freeze()  # what was imported stays: collecting between runs need not look at it
+    before = resident_memory()
     _send(connection, ("ready", None))
 
     def tell(progress: Progress) -> None:
         if not _send(connection, ("progress", progress)):
             raise Stopped  # nobody is left to report to
 
+    works: dict[type, Callable[[Any], Any]] = {Measure: estimate, Observe: look, Pace: keep_pace}
     try:
         while True:
             job = connection.recv()
             if job is None:
                 return
-            execution = dataclasses.replace(job.execution, device=device, threads=threads)
-            ready = dataclasses.replace(job, execution=execution)
-            if isinstance(ready, Measure):
-                _send(connection, ("measured", _tried(estimate, ready)))
-            elif isinstance(ready, Observe):
-                _send(connection, ("observed", _tried(look, ready)))
+            if isinstance(job, Job):
+                _send(connection, ("ended", perform(job, tell)))
             else:
-                _send(connection, ("ended", perform(ready, tell)))
+                answer = _tried(works[type(job)], job, before)
+                _send(connection, (_ANSWERS[type(job)], answer))
     except (EOFError, Stopped):
         return
 
 
-def _tried(work: Callable[[Any], Any], task: Task) -> tuple[str, Any, str]:
+def _tried(
+    work: Callable[[Any], Any], task: Any, before: int
+) -> tuple[str, Any, str, Footprint | None]:
+    """Return the outcome of a task that is not a run, and the memory that it took."""
+    import torch
+
+    from lightning_modules.cost import footprint, reset_peak_memory
+    from lightning_modules.training import torch_device
+
+    host = torch.device("cpu")
+    device = host if isinstance(task, Observe) else torch_device(task.execution.device)
+    for one in {host, device}:
+        reset_peak_memory(one)
     try:
-        return "finished", work(task), ""
+        return "finished", work(task), "", footprint(device, before)
     except (RecipeError, DataError) as error:
-        return "failed", None, str(error)
+        return "failed", None, str(error), None
     except Exception as error:
-        return "failed", None, f"{type(error).__name__}: {error}"
+        return "failed", None, f"{type(error).__name__}: {error}", None
 
 
 def _stop(*_: object) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from ablations.launch.local import LocalPool
 from ablations.ledger import Ledger
+from ablations.packing import choose_slots
 from ablations.proving import prove
 from ablations.request import Request
-from ablations.runner import choose_slots
 from ablations.study import Options, make_jobs, plan_study, prepare_images
 
 PLANS = {

@@ -1,0 +1,290 @@
+"""How many runs go at once, with how many threads each: memory first, then measured throughput.
+
+A study's threads are remembered with it, since the last bits of a sum depend on them: what is gone
+on with later is computed as it was begun.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ablations.ledger import Ledger, recall
+from lightning_modules.data import available_cores
+from lightning_modules.files import write_json
+
+if TYPE_CHECKING:
+    from ablations.launch.local import LocalPool
+    from ablations.study import Options
+    from lightning_modules.execution import Execution
+    from lightning_modules.footprint import Footprint
+    from recipes import Recipe
+
+MARGIN = 1.25  # of a run's memory over that of its first steps: averages, checkpoints, evaluation
+LEAD, WINDOW = 5.0, 3.0  # seconds in which workers build, and in which their steps are counted
+_PAYS = 60.0  # of the study's seconds over those of the measuring
+_BETTER = 1.1  # throughput over the rule's, from which another packing is taken: noise is below
+_SHARES = (1, 2, 4)  # runs per GPU, or threads per run on a CPU
+_TIE = 1.1  # expected seconds within a tenth are not told apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """How many runs go at once, on which devices, with how many threads each."""
+
+    count: int
+    devices: tuple[str, ...]
+    threads: int
+
+    @property
+    def words(self) -> str:
+        """Return the packing as a person says it."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} each"
+        return f"{self.count} at once on {', '.join(self.devices)}, {threads}"
+
+
+class _Timed(Protocol):
+    @property
+    def arm(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Timed)
+
+
+def choose_slots(runs: int, options: Options, threads: int | None = None) -> Slots:
+    """Return one slot per GPU, or one per core with one thread, as far as the runs go.
+
+    Two one-thread runs side by side beat one run on two threads (measured, docs/results.md).
+
+    Args:
+        runs: of the plan.
+        options: whose `slots` win.
+        threads: with which the study was begun; None: as the rule has them.
+    """
+    cores = available_cores()
+    devices = _devices(options.device)
+    if devices == ("cpu",):
+        count = min(options.slots or max(cores // (threads or 1), 1), max(runs, 1))
+        return Slots(count=count, devices=devices, threads=threads or max(cores // count, 1))
+    count = min(options.slots or len(devices), max(runs, 1))
+    own = threads or max(min(cores // count, 8), 1)
+    return Slots(count=count, devices=devices, threads=own)
+
+
+def slots_of(study: str, runs: int, options: Options, ledger: Ledger) -> Slots:
+    """Return the slots that a study was begun with, or else those of the rule."""
+    known = recall(_path(ledger, study))
+    devices = _devices(options.device)
+    if known.get("devices") != list(devices):
+        return choose_slots(runs, options)
+    slots = choose_slots(runs, options, known["threads"])
+    if known["measured"] and options.slots is None:
+        return dataclasses.replace(slots, count=min(known["count"], max(runs, 1)))
+    return slots
+
+
+def is_begun(study: str, ledger: Ledger) -> bool:
+    """Return whether the study was begun with slots that are remembered."""
+    return bool(recall(_path(ledger, study)))
+
+
+def remember(study: str, slots: Slots, paces: Mapping[Slots, float], ledger: Ledger) -> None:
+    """Keep a study's slots with it, and what was measured for them; the threads stay."""
+    path = _path(ledger, study)
+    if recall(path).get("devices") == list(slots.devices) and not paces:
+        return
+    measured = [dataclasses.asdict(one) | {"images_per_second": paces[one]} for one in paces]
+    write_json(path, {"schema_version": 1, **dataclasses.asdict(slots), "measured": measured})
+
+
+def longest_first(jobs: Sequence[T], expected: Mapping[str, float]) -> list[T]:
+    """Return jobs by expected seconds, the longest first, so that the last worker idles least.
+
+    Jobs whose seconds are within about a tenth keep their order: so much is noise, and the plan's
+    order completes one seed of all arms before the next.
+    """
+
+    def rank(job: T) -> int:
+        seconds = expected.get(job.arm, 0.0)
+        return -round(math.log(seconds) / math.log(_TIE)) if seconds > 0 else sys.maxsize
+
+    return sorted(jobs, key=rank)
+
+
+def at_once(count: int, need: int, free: int | None) -> int:
+    """Return how many of `count` tasks that need so many bytes each fit into what is free."""
+    if free is None or need <= 0:
+        return count
+    return max(min(count, int(free // (MARGIN * need))), 1)
+
+
+def bounded(
+    slots: Slots, used: Footprint | None, device_free: int | None, host_free: int | None
+) -> Slots:
+    """Return slots of which all runs fit into memory at once; at least one is left.
+
+    Args:
+        slots: that are wanted.
+        used: by the largest run that was measured; None: not known.
+        device_free: bytes of each GPU; None on a CPU.
+        host_free: bytes of the machine; None: not known.
+    """
+    if used is None:
+        return slots
+    count = at_once(slots.count, used.host, host_free)
+    if device_free is not None:
+        each = at_once(slots.count, used.device, device_free)
+        count = min(count, each * len(slots.devices))
+    return dataclasses.replace(slots, count=count)
+
+
+def candidates(slots: Slots, runs: int, cores: int) -> list[Slots]:
+    """Return the packings to try, the rule's first.
+
+    Several runs per GPU where there are as many runs; on a CPU the cores in groups of 2 and 4.
+    """
+    found = [slots]
+    for share in _SHARES[1:]:
+        if slots.devices == ("cpu",):
+            count, threads = cores // share, share
+        else:
+            count = len(slots.devices) * share
+            threads = max(min(cores // count, slots.threads), 1)
+        if 1 <= count <= runs and cores >= threads * count:
+            found.append(dataclasses.replace(slots, count=count, threads=threads))
+    return found
+
+
+def pays(seconds: float, tried: int) -> bool:
+    """Return whether a study of so many seconds is long enough to try so many packings."""
+    return tried > 1 and seconds > _PAYS * tried * (LEAD + WINDOW)
+
+
+def fastest(paces: Mapping[Slots, float]) -> Slots:
+    """Return the packing of most images per second; the first one where none is clearly better."""
+    first = next(iter(paces))
+    best = max(paces, key=lambda one: paces[one])
+    return best if paces[best] > _BETTER * paces[first] else first
+
+
+def try_out(
+    pool: LocalPool,
+    recipe: Recipe,
+    execution: Execution,
+    tries: Sequence[Slots],
+    *,
+    lead: float = LEAD,
+    window: float = WINDOW,
+) -> dict[Slots, float]:
+    """Return the images per second of all workers together, by packing, measured on real workers.
+
+    A packing of which a worker fails (for want of memory, say) is left out, and so is what would
+    ask more of a device than it.
+
+    Args:
+        pool: of free workers; it is left with as many as the last packing asked for.
+        recipe: of the run that takes longest.
+        execution: where its data are.
+        tries: packings, by rising number of runs per device.
+        lead: seconds for building before the steps are counted.
+        window: seconds in which they are.
+    """
+    from ablations.launch.pace import Pace
+
+    paces: dict[Slots, float] = {}
+    for slots in tries:
+        pool.resize(slots.count, slots.threads)
+        begin = time.monotonic() + lead
+        task = Pace(recipe=recipe, execution=execution, begin=begin, end=begin + window)
+        values = [event.value for event in pool.run([task] * slots.count) if event.what == "paced"]
+        if all(value is not None for value in values):
+            paces[slots] = sum(values)
+        elif slots.devices != ("cpu",):
+            break
+    return paces
+
+
+def told(paces: Mapping[Slots, float], chosen: Slots) -> str:
+    """Return one line on what was measured and what is taken."""
+    figures = "; ".join(f"{one.words}: {pace:.0f} images/s" for one, pace in paces.items())
+    return f"packing: {chosen.words} (measured: {figures})"
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Return the bytes that new processes may take: of the machine and of this container.
+
+    None where the system does not say (not Linux).
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    available = next((line for line in lines if line.startswith("MemAvailable:")), None)
+    found = [int(available.split()[1]) * 1024] if available else []
+    for folder, limit, usage, idle in _groups(root):
+        most, now = _number(folder / limit), _number(folder / usage)
+        if most is not None and now is not None:
+            found.append(max(most - now + _reclaimable(folder / "memory.stat", idle), 0))
+    return min(found, default=None)
+
+
+def _groups(root: Path) -> list[tuple[Path, str, str, str]]:
+    """Return the control groups above this process, and the names of their figures: v2 and v1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        number, controllers, place = line.split(":", 2)
+        if number == "0":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        parts = [part for part in place.split("/") if part not in ("", "..")]
+        # A container may see its own group as the root: whatever of the path is there counts.
+        folders = [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+        found += [(folder, *names) for folder in folders]
+    return found
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # "max": no limit
+
+
+def _reclaimable(path: Path, name: str) -> int:
+    """Return the bytes of files that a group holds only as a cache."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == name), 0)
+
+
+def _path(ledger: Ledger, study: str) -> Path:
+    return ledger.study_folder(study) / "packing.json"
+
+
+def _devices(device: str) -> tuple[str, ...]:
+    if device == "cpu" or (device == "auto" and not os.path.exists("/dev/nvidiactl")):
+        return ("cpu",) if device == "cpu" or sys.platform != "darwin" else ("auto",)
+    if device != "auto":
+        return (device,)
+    import torch
+
+    count = torch.cuda.device_count()
+    return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
