@@ -16,7 +16,7 @@ from timm.layers import DropPath
 from timm.models.resnet import ResNet
 from torch import nn
 
-from lightning_modules.initialization import named_initialization
+from lightning_modules.initialization import built_by_name
 from lightning_modules.surgery import finish_resnet, resnet_arguments
 from recipes import Model, RecipeError, at, peak
 
@@ -38,9 +38,7 @@ def build(model: Model, *, classes: int = 1000, seed: int = 0) -> nn.Module:
     Raises:
         RecipeError: the model is unknown, or cannot take what the recipe asks of it.
     """
-    with named_initialization(seed) as parameters:
-        network = _construct(model, classes)
-        parameters.redraw(network)
+    network = built_by_name(lambda: _construct(model, classes), seed)
     if model.bn_momentum is not None:
         for module in batch_norms(network):
             module.momentum = model.bn_momentum

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from lightning_modules import build
+from lightning_modules.backbones import create
+from lightning_modules.initialization import built_by_name
 from recipes import Model
 
 BASE = {"backbone": "resnet18", "layers": (1, 1, 1, 1), "width": 0.25}
@@ -100,3 +102,28 @@ def test_a_network_on_the_meta_device_costs_no_memory():
         network = build(Model(backbone="resnet200", se_ratio=0.25))
     assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
     assert isinstance(network, nn.Module)
+
+
+class Reading(nn.Module):
+    """Has a weight and a statistic that depend on what was drawn at construction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.second = nn.Parameter(self.first.weight.detach().clone())
+        self.third = nn.Parameter(torch.randn(4))
+        self.register_buffer("fourth", torch.empty(4).normal_())
+
+
+@pytest.mark.parametrize(
+    "backbone", ["resnet10t", "test_efficientnet", "test_vit", "test_nfnet", "test_byobnet", None]
+)
+def test_what_is_left_out_at_construction_changes_no_value(backbone):
+    def construct() -> nn.Module:
+        return Reading() if backbone is None else create(backbone, num_classes=10)
+
+    quick, whole = (built_by_name(construct, 5, skip=skip) for skip in (True, False))
+    found = [*quick.named_parameters(), *quick.named_buffers()]
+    wanted = dict([*whole.named_parameters(), *whole.named_buffers()])
+    assert len(found) == len(wanted)
+    assert all(torch.equal(value, wanted[name]) for name, value in found)
