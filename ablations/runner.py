@@ -165,7 +165,6 @@ def _train(
         now,
         runs,
         make_jobs(prepared, runs, ledger, options, crew.certificates),
-        crew.expected,
     )
     for run in runs:  # only now, so that nothing is lost by a refusal above
         if ledger.status(run.id) in TERMINAL - {"finished"}:

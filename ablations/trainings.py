@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,16 +32,13 @@ def trainings(layout: Layout, runs: Sequence[Run]) -> list[tuple[Run, ...]]:
     return sorted(groups, key=lambda group: place[group[0]])
 
 
-def shared_jobs(
-    plan: Plan, runs: Sequence[Run], jobs: Sequence[Job], expected: Mapping[str, float]
-) -> list[Job]:
-    """Return one job per training, the longest first, so that the last worker idles least.
+def shared_jobs(plan: Plan, runs: Sequence[Run], jobs: Sequence[Job]) -> list[Job]:
+    """Return one job per training, in the order of their first runs.
 
     Args:
         plan: of the runs.
         runs: that are to be made.
         jobs: one per run, in the same order.
-        expected: seconds of a run by arm; empty where they are not known, which keeps the order.
     """
     by_run = {job.run: job for job in jobs}
     found = []
@@ -49,7 +46,7 @@ def shared_jobs(
         first, *also = (by_run[run.id] for run in group)
         name = training_id(plan.layout, group, plan.data_fingerprint) if also else ""
         found.append(replace(first, training=name, also=tuple(also)))
-    return sorted(found, key=lambda job: -expected.get(job.arm, 0.0))
+    return found
 
 
 def training_id(layout: Layout, group: Sequence[Run], data_fingerprint: str) -> str:

@@ -1,4 +1,4 @@
-"""Runs of one trajectory come from one training, and the longest are made first."""
+"""Runs of one trajectory come from one training."""
 
 from __future__ import annotations
 
@@ -65,26 +65,24 @@ def prepared(tmp_path_factory):
     return plan_study(request, home), home
 
 
-def _jobs(prepared, home, expected):
+def _jobs(prepared, home):
     ledger = Ledger(home)
     plan = prepared.plan
     jobs = make_jobs(prepared, plan.runs, ledger, Options(track="none"))
-    return shared_jobs(plan, plan.runs, jobs, expected)
+    return shared_jobs(plan, plan.runs, jobs)
 
 
-def test_the_longest_are_made_first_and_the_rest_in_their_order(prepared):
-    plan, home = prepared
-    jobs = _jobs(plan, home, {})
+def test_a_job_holds_the_runs_of_its_training(prepared):
+    jobs = _jobs(*prepared)
     assert [[one.arm for one in job.all] for job in jobs] == [["base"], ["ls", "ls,ema"]]
-    jobs = _jobs(plan, home, {"base": 1.0, "ls": 3.0, "ls,ema": 9.0})
-    assert [job.arm for job in jobs] == ["ls", "base"]
+    assert [bool(job.training) for job in jobs] == [False, True]
 
 
 def test_shared_runs_equal_unshared_ones_and_each_is_in_the_ledger(prepared, tmp_path):
     from ablations.launch.job import perform
 
     plan, home = prepared
-    for job in _jobs(plan, home, {}):
+    for job in _jobs(plan, home):
         on_cpu = replace(job.execution, device="cpu", threads=1)
         ended = perform(replace(job, execution=on_cpu), lambda _: None)
         assert [status for status, *_ in ended] == ["finished"] * len(job.all)
