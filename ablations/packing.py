@@ -1,7 +1,8 @@
 """How many runs go at once, with how many threads each: memory first, then measured throughput.
 
 A study's threads are remembered with it, since the last bits of a sum depend on them: what is gone
-on with later is computed as it was begun.
+on with later is computed as it was begun. Longer than most, so that all that decides how many runs
+go at once, and the memory that bounds them, is read in one place.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Workers are forked from a server that has imported torch once, before any thread or GPU context
 exists; they keep their imports and caches between runs. A worker that dies is replaced, and its
-run recorded as failed.
+run recorded as failed. Longer than most: both ends of one protocol, parent and worker, are here.
 """
 
 from __future__ import annotations
