@@ -262,7 +262,8 @@ def _pack(
         say(f"packing: {fits.words}: a run takes about {need:.1f} GB, and no more are free")
     tries = [one for one in candidates(fits, len(runs), available_cores()) if fitting(one) == one]
     expected = expect(prepared.plan, measured)
-    seconds = sum(expected[run.arm] for run in runs) / fits.count
+    groups = trainings(prepared.plan.layout, runs)
+    seconds = sum(expected[group[0].arm] for group in groups) / fits.count
     if is_begun(prepared.plan.study, ledger) or not pays(seconds, len(tries)):
         return fits, {}
     say(f"trying {len(tries)} ways to share {', '.join(slots.devices)} ...")
