@@ -19,6 +19,7 @@ from lightning_modules import (
     averaging,
     backbones,
     classifier,
+    feeding,
     image_data,
     knobs,
     optim,
@@ -354,13 +355,13 @@ def _magnitude_one(patch: Patch) -> None:
 
 
 def _small_batches(patch: Patch) -> None:
-    real = image_data._Loader.__init__
+    real = feeding.Loader.__init__
 
     def begin(self: Any, data: Any, part: str) -> None:
         real(self, data, part)
         self.batch_size = 4
 
-    patch.setattr(image_data._Loader, "__init__", begin)
+    patch.setattr(feeding.Loader, "__init__", begin)
 
 
 def _one_scope(patch: Patch) -> None:

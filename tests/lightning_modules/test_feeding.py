@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules import ImageData
-from lightning_modules.image_data import _Loader
+from lightning_modules.feeding import Loader
 from lightning_modules.streams import permutation
 from recipes import Recipe, edit, linear
 
@@ -31,7 +31,7 @@ def one_by_one(data: ImageData, epoch: int):
     """Return the batches of an epoch, each gathered and prepared by itself."""
     size, count = data.recipe.data.batch_size, data.size("train")
     order = permutation(data.seed, "order", epoch, count)
-    loader = _Loader(data, "train")
+    loader = Loader(data, "train")
     for step in range(data.steps_per_epoch):
         yield data.prepare(loader.batch(order, step * size, epoch, size), epoch)
 
@@ -43,12 +43,12 @@ def one_by_one(data: ImageData, epoch: int):
 )
 def test_batches_do_not_depend_on_those_prepared_with_them(tiny, cache, changes):
     data = opened(edit(tiny, changes), cache)
-    assert data.batches_together > 1
-    loader = _Loader(data, "train")
+    loader = Loader(data, "train")
+    assert loader.together > 1
     for epoch in (0, 1):
         size, count = loader.batch_size, data.size("train")
         order = permutation(data.seed, "order", epoch, count)
-        given = list(loader._together(order, epoch))
+        given = list(loader._together(order, epoch, loader.together * size))
         assert [batch.start for batch in given] == list(range(0, len(loader) * size, size))
         for batch, expected in zip(given, one_by_one(data, epoch), strict=True):
             assert batch.images.dtype == torch.uint8
@@ -72,8 +72,9 @@ def test_a_magnitude_that_is_moved_holds_from_the_next_batch_on(tiny, cache):
 
 def test_where_every_step_has_its_own_magnitude_batches_are_prepared_one_by_one(tiny, cache):
     moving = edit(tiny, RANDAUGMENT | {"augment.randaug_magnitude": linear(2.0, 10.0)})
-    assert opened(moving, cache).batches_together == 1
+    assert Loader(opened(moving, cache), "train").together == 1
 
 
 def test_large_batches_are_prepared_one_by_one(tiny, cache):
-    assert opened(edit(tiny, {"data.resolution": 224}), cache).batches_together == 1
+    data = opened(edit(tiny, {"data.resolution": 224}), cache)
+    assert Loader(data, "train").together == 1
