@@ -32,6 +32,7 @@ COMMANDS = (
     "extend",
     "replay",
     "simulate",
+    "doctor",
 )
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
 _NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -223,7 +224,24 @@ def _build() -> _Parser:
     simulate.add_argument("--slots", type=_whole, metavar="N", help="processes (one per core)")
     _output_option(simulate)
     _format_option(simulate)
+    _doctor(_command(under, "doctor", "what is slow, and what to change", commands.doctor))
     return parser
+
+
+def _doctor(parser: _Parser) -> None:
+    """Give `doctor` its subjects; alone it lists them."""
+    parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="speed; without: the list")
+    parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
+    _recipe_of_option(parser)
+    parser.add_argument("--add", metavar="SPEC", help="with all of these components applied")
+    parser.add_argument("--data", metavar="DATA", help="digits, cifar10:DIR, imagefolder:DIR, ...")
+    parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument(
+        "--seconds", type=_whole, default=10, metavar="N", help="to time steps for (10)"
+    )
+    _home_option(parser)
+    _format_option(parser, ("table", "json"))
 
 
 def _command(under: Any, name: str, words: str, carry_out: Any) -> _Parser:

@@ -210,6 +210,23 @@ def replay(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(arguments: argparse.Namespace) -> int:
+    """Examine one subject, or list the subjects."""
+    from ablations import doctor as subjects
+
+    if arguments.format not in ("table", "json"):
+        raise RequestError(f"--format {arguments.format!r}: choose table or json")
+    if arguments.subject is None:
+        show_result(subjects.catalogue(arguments.format))
+        return 0
+    if arguments.subject not in subjects.SUBJECTS:
+        hint = nearest(arguments.subject, subjects.SUBJECTS)
+        known = ", ".join(subjects.SUBJECTS)
+        raise RequestError(f"doctor {arguments.subject!r}: choose from {known}{hint}")
+    show_result(subjects.speed(arguments, home_of(arguments), _say))
+    return 0
+
+
 def diff(arguments: argparse.Namespace) -> int:
     """Print what differs between two recipes, runs or studies."""
     from ablations.report.differences import differences
