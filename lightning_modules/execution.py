@@ -40,7 +40,6 @@ class Execution:
     data_fingerprint: str | None = None  # that the data must have; None: as they are
     keep: str = "none"  # weights to keep: none, last or ema
     checkpoint_seconds: float | None = 60.0  # least time between checkpoints; None: no checkpoint
-    compile: str = "auto"  # torch.compile: "on", "off", or "auto" where a run is long enough
     tracking: Tracking | None = None
     on_progress: Callable[[Progress], None] | None = None
 
@@ -80,5 +79,4 @@ class Result:
     macs: int
     device: str
     message: str = ""
-    compiled: bool = False  # whether torch.compile was used
     training: str | None = None  # what names its training, where other runs were read off it too
