@@ -19,7 +19,8 @@ from ablations.bases import (
 )
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
-from ablations.runner import check_options, choose_slots
+from ablations.packing import choose_slots
+from ablations.runner import check_options
 from ablations.study import EMBEDDED, Options
 from lightning_modules.data import DataSpec, data_facts, parse_data
 from lightning_modules.execution import Execution
