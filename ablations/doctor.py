@@ -1,4 +1,7 @@
-"""`ablate doctor`: what is slow here, what bounds it and what to change. Trains nothing kept."""
+"""`ablate doctor`: what is slow here, what bounds it and what to change. Trains nothing kept.
+
+Longer than most: measuring, judging and printing are three short parts of one answer.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The ledger: what became of every run, in files that are whole or not there.
 
 `runs/<run id>/` holds one run. Done means a recorded terminal status, not that a file exists.
+Longer than most: all that is written into a home, and how it is held, is here.
 """
 
 from __future__ import annotations

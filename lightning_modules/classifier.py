@@ -1,4 +1,7 @@
-"""`Classifier`: the LightningModule that interprets a recipe. Works in any Lightning Trainer."""
+"""`Classifier`: the LightningModule that interprets a recipe. Works in any Lightning Trainer.
+
+Longer than most: it has a method for every hook of Lightning that a recipe needs.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 The Trainer, the Classifier and the data are those of `fit`. The clock is hung on what is public
 (callbacks, torch's own optimiser hooks, `torch.autograd.backward`), so that it holds for any loop.
+Longer than most, since every section needs its own clock.
 """
 
 from __future__ import annotations

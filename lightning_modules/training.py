@@ -1,30 +1,30 @@
-"""`fit`: the only door through which a recipe is trained and evaluated."""
+"""`fit`: the only door through which a recipe is trained and evaluated.
+
+Longer than most: the course of a training, from its data to its results, is read in one place.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.nn.functional import cross_entropy
 
 from lightning_modules import cost
 from lightning_modules.classifier import Classifier
-from lightning_modules.execution import Execution, Result, Tracking
-from lightning_modules.files import read_json, write_aside, write_json
+from lightning_modules.execution import Execution, Result
+from lightning_modules.files import read_json, write_json
 from lightning_modules.image_data import ImageData
 from lightning_modules.observers import (
     Checkpoints,
@@ -32,9 +32,8 @@ from lightning_modules.observers import (
     Diverged,
     DivergenceStop,
     Heartbeat,
-    curve_rows,
-    write_own_curve,
 )
+from lightning_modules.reading import Common, Reading, read, track
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
@@ -42,16 +41,6 @@ from recipes import Recipe, fingerprint
 from recipes.sharing import trained_for
 
 _LAST = "checkpoint/last.ckpt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """One of the recipes that are read off a training, and where its results go."""
-
-    recipe: Recipe
-    folder: Path
-    keep: str = "none"  # weights to keep: none, last or ema
-    tracking: Tracking | None = None
 
 
 def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result:
@@ -133,7 +122,7 @@ def fit_together(
             except Diverged as error:
                 status, message = "diverged", str(error)
             module.to(device).eval()
-            common = _Common(
+            common = Common(
                 status=status,
                 message=message,
                 evaluated_images=data.size(recipe.evaluate.split),
@@ -150,7 +139,7 @@ def fit_together(
             )
             seen: dict[Any, Any] = {}
             for number, place in enumerate(order):
-                results[place] = _read(
+                results[place] = read(
                     module, number, readings[place], data, device, folder, common, seen
                 )
             spent = curves.whole_seconds - sum(one.seconds for one in results.values())
@@ -158,80 +147,9 @@ def fit_together(
             if logger is not None:
                 record_result(logger, vars(results[first]))
         for place in order[1:]:
-            _track(readings[place], results[place])
+            track(readings[place], results[place])
     shutil.rmtree(resume.parent, ignore_errors=True)
     return [results[place] for place in range(len(readings))]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Common:
-    """What is the same for every reading of a training."""
-
-    status: str
-    message: str
-    evaluated_images: int
-    chance_top1: float
-    epochs: int
-    steps: int
-    train_seconds: float
-    data_seconds: float | None
-    train_images_per_second: float
-    device: str
-    training: str | None
-
-
-def _read(
-    module: Classifier,
-    number: int,
-    reading: Reading,
-    data: ImageData,
-    device: torch.device,
-    training: Path,
-    common: _Common,
-    seen: dict[Any, Any],
-) -> Result:
-    """Evaluate one reading of a trained network and write what belongs to its run."""
-    began = time.perf_counter()
-    recipe, folder = reading.recipe, reading.folder
-    status, message = common.status, common.message
-    numbers: dict[str, float] = {}
-    if status == "finished":
-        numbers = _evaluate(module, number, data, device, folder, seen)
-    loss = numbers.get(f"loss_{recipe.evaluate.weights}", 0.0)
-    if not math.isfinite(loss):  # the last step went wrong, which no training loss shows
-        status, message = "diverged", f"the loss of the trained network was {loss}"
-        numbers = {}
-        for name in ("predictions.npz", "correct.npy", "minival_correct.npy"):
-            (folder / name).unlink(missing_ok=True)
-    if reading.keep != "none" and status == "finished":
-        _keep_weights(module, number, reading.keep, folder / "weights.pt")
-    if folder != training:
-        write_own_curve(training / "metrics.jsonl", number, folder / "metrics.jsonl")
-    params, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
-    return Result(
-        **{**vars(common), "status": status, "message": message},
-        top1=numbers.get(f"top1_{recipe.evaluate.weights}"),
-        loss=numbers.get(f"loss_{recipe.evaluate.weights}"),
-        top1_raw=numbers.get("top1_raw"),
-        top1_ema=numbers.get("top1_ema"),
-        minival_top1=numbers.get("minival_top1"),
-        seconds=time.perf_counter() - began,
-        peak_memory_bytes=cost.peak_memory(device),
-        params=params,
-        macs=macs,
-    )
-
-
-def _track(reading: Reading, result: Result) -> None:
-    """Log a reading whose training another one's logger has watched: its curve, then its result."""
-    if reading.tracking is None:
-        return
-    with tracked(reading.tracking) as logger:
-        if logger is not None:
-            for row in curve_rows(reading.folder / "metrics.jsonl"):
-                known = {name: value for name, value in row.items() if value is not None}
-                logger.log_metrics(known, step=max(int(row["step"]) - 1, 0))
-            record_result(logger, vars(result))
 
 
 def _checkpoint_of(folder: Path, recipes: Sequence[Recipe]) -> Path:
@@ -298,77 +216,6 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
         **arguments,
     )
     return take_lean_steps(trainer)
-
-
-@torch.inference_mode()
-def _evaluate(
-    module: Classifier,
-    number: int,
-    data: ImageData,
-    device: torch.device,
-    folder: Path,
-    seen: dict[Any, Any],
-) -> dict[str, float]:
-    """Evaluate every set of a reading's weights and store predictions of those it evaluates.
-
-    Those weights are evaluated on minival too, where something is held out: choices read that.
-    What other readings have looked at is in `seen`, and what is looked at here is added.
-    """
-    numbers: dict[str, float] = {}
-    chosen = module.readings[number].evaluate.weights
-
-    def predicted(loader: Callable[[], Any], weights: str) -> tuple[torch.Tensor, ...]:
-        key = (loader.__name__, module.view(number, weights))
-        if key not in seen:
-            seen[key] = _predict(module, number, data, loader(), weights, device)
-        found: tuple[torch.Tensor, ...] = seen[key]
-        return found
-
-    for weights in module.evaluated_weights(number):
-        label, guess, loss = predicted(data.test_dataloader, weights)
-        numbers[f"top1_{weights}"] = 100.0 * float((label == guess).double().mean())
-        numbers[f"loss_{weights}"] = float(loss.double().mean())
-        if weights == chosen:
-            with write_aside(folder / "predictions.npz") as file:
-                np.savez_compressed(
-                    file, predicted=guess.numpy().astype(np.int32), loss=loss.numpy()
-                )
-            with write_aside(folder / "correct.npy") as file:  # every analysis reads it: small
-                np.save(file, np.packbits((label == guess).numpy()))
-    if data.size("minival") > 0:
-        label, guess, _ = predicted(data.val_dataloader, chosen)
-        numbers["minival_top1"] = 100.0 * float((label == guess).double().mean())
-        with write_aside(folder / "minival_correct.npy") as file:
-            np.save(file, (label == guess).numpy())
-    return numbers
-
-
-def _predict(
-    module: Classifier,
-    number: int,
-    data: ImageData,
-    loader: Any,
-    weights: str,
-    device: torch.device,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return label, predicted label and loss of every image of a loader."""
-    labels, predicted, losses = [], [], []
-    for batch in loader:
-        targets = batch.targets.to(device)
-        ready = data.prepare(batch._replace(images=batch.images.to(device)), 0)
-        logits = module.predict_logits(ready.images, weights, number)
-        labels.append(batch.targets)
-        predicted.append(logits.argmax(1).cpu())
-        losses.append(cross_entropy(logits, targets, reduction="none").cpu())
-    return torch.cat(labels), torch.cat(predicted), torch.cat(losses)
-
-
-def _keep_weights(module: Classifier, number: int, keep: str, path: Path) -> None:
-    averages = "ema" in module.evaluated_weights(number)
-    state = dict(module.network.state_dict())
-    state |= module.state_of("ema" if averages and keep == "ema" else "raw", number)
-    with write_aside(path) as file:
-        torch.save({name: tensor.cpu().contiguous() for name, tensor in state.items()}, file)
 
 
 @contextmanager

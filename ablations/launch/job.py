@@ -110,7 +110,8 @@ def _train(
     import torch
 
     from lightning_modules.data import DataError
-    from lightning_modules.training import Reading, fit_together
+    from lightning_modules.reading import Reading
+    from lightning_modules.training import fit_together
 
     folders = [_begin(one, ledger) for one in left]
     alone = len(left) == 1

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.training import Reading, fit, fit_together
+from lightning_modules.reading import Reading
+from lightning_modules.training import fit, fit_together
 from recipes import edit, hook
 from recipes.sharing import trained_for
 
