@@ -20,6 +20,9 @@ WARP_INTERPOLATIONS = ("nearest", *INTERPOLATIONS)
 Taken = Callable[[Tensor, Tensor], Tensor]  # (column, row) -> the pixels there
 
 _CHUNK_BYTES = 64 * 2**20  # float intermediates held at once; our choice
+# Pixels of an image above which one core warps faster image by image, by PIL, than in many passes
+# over the batch: at 64 pixels 0.35 against 3 ms for bicubic (measured), at 16 slower.
+_SMALL = 32 * 32
 
 
 def check_images(images: Tensor) -> None:
@@ -90,7 +93,8 @@ def warp(
     """Apply one inverse affine map per image, as PIL 13 `Image.transform(size, AFFINE, ...)` does.
 
     The source of the output pixel with the centre (x + 0.5, y + 0.5) is
-    (a x + b y + c, d x + e y + f) at that centre; a source outside the image gives `fill`.
+    (a x + b y + c, d x + e y + f) at that centre; a source outside the image gives `fill`. Larger
+    images are warped by PIL itself on a CPU, where a kernel reads neighbours.
 
     Args:
         images: uint8, (N, 3, H, W).
@@ -109,6 +113,8 @@ def warp(
             f"interpolation {interpolation!r} is not one of {list(WARP_INTERPOLATIONS)}"
         )
     count, channels, height, width = images.shape
+    if interpolation != "nearest" and images.device.type == "cpu" and height * width > _SMALL:
+        return _warped_by_pil(images, matrices, fill, interpolation)
     a, b, c, d, e, f = on_device(matrices, images)[:, :, None, None].unbind(1)
     x = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
     y = torch.arange(height, device=images.device, dtype=torch.float64)[:, None] + 0.5
@@ -126,6 +132,23 @@ def warp(
     else:
         result = _interpolated(taken, source_x - 0.5, source_y - 0.5, interpolation)
     return result.masked_fill_(outside, fill).reshape(images.shape)
+
+
+def _warped_by_pil(
+    images: Tensor, matrices: npt.NDArray[np.float64], fill: int, interpolation: str
+) -> Tensor:
+    """Return what PIL makes of each image; ours is at most 1 level off, in under 1 % of pixels."""
+    from PIL import Image
+
+    kernel = Image.Resampling[interpolation.upper()]
+    pixels = np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))
+    size, grey = (pixels.shape[2], pixels.shape[1]), (fill, fill, fill)
+    made = np.empty_like(pixels)
+    for each, (image, matrix) in enumerate(zip(pixels, matrices.tolist(), strict=True)):
+        made[each] = Image.fromarray(image).transform(
+            size, Image.Transform.AFFINE, matrix, kernel, fillcolor=grey
+        )
+    return torch.from_numpy(np.ascontiguousarray(made.transpose(0, 3, 1, 2)))
 
 
 def _check_boxes(boxes: npt.NDArray[np.float64], count: int, height: int, width: int) -> None:
