@@ -79,6 +79,7 @@ SIGNATURES: dict[str, Signature] = {
     "data.crop_area": _CROP,
     "data.crop_padding": _CROP,
     "data.flip": _CROP,
+    "data.decode": _CROP,
     "augment.randaug_layers": _must("augmentation", "inputs"),
     "augment.randaug_magnitude": _AUGMENTED,
     "augment.randaug_space": _AUGMENTED,

@@ -33,7 +33,8 @@ from lightning_modules.augment import (
     shift,
 )
 from lightning_modules.custom import hooks_of
-from lightning_modules.data import DataError, DataSpec, read_crop
+from lightning_modules.data import DataError, DataSpec, crop, fetch
+from lightning_modules.data.crops import Fetched
 from lightning_modules.feeding import Batch, Loader
 from lightning_modules.opened import Opened, Part, open_data
 from lightning_modules.streams import draws, permutation, redrawn, seed_torch, stream_seed
@@ -247,25 +248,23 @@ class ImageData(pl.LightningDataModule):
         data, evaluate = self.recipe.data, self.recipe.evaluate
         size = data.resolution if train else evaluate.resolution or data.resolution
         interpolation = data.interpolation if train else evaluate.interpolation
-
-        def one(place: int) -> np.ndarray:
-            def box(height: int, width: int) -> tuple[float, float, float, float]:
-                if train and data.crop in RANDOM_BOXES:
-                    position = start + place
-                    found = self.random_boxes(
-                        epoch, position, np.array([height]), np.array([width])
-                    )
-                else:
-                    fraction = 1.0 if train else evaluate.crop_fraction
-                    found = center_boxes(np.array([height]), np.array([width]), fraction)
-                top, left, tall, wide = (float(number) for number in found[0])
-                return left, top, left + wide, top + tall
-
-            return read_crop(part.items, int(part.index[places[place]]), box, size, interpolation)
+        scaled = train and data.decode == "scaled"  # what is evaluated is decoded exactly
 
         if self._decoders is None:  # its threads end with this object
             self._decoders = ThreadPoolExecutor(self._threads)
-        return torch.from_numpy(np.stack(list(self._decoders.map(one, range(len(places))))))
+        images = list(self._decoders.map(functools.partial(fetch, part.items), part.index[places]))
+        heights = np.array([image.height for image in images])
+        widths = np.array([image.width for image in images])
+        if train and data.crop in RANDOM_BOXES:
+            boxes = self.random_boxes(epoch, start, heights, widths)
+        else:
+            boxes = center_boxes(heights, widths, 1.0 if train else evaluate.crop_fraction)
+
+        def one(image: Fetched, box: np.ndarray) -> np.ndarray:
+            top, left, tall, wide = (float(number) for number in box)
+            return crop(image, (left, top, left + wide, top + tall), size, interpolation, scaled)
+
+        return torch.from_numpy(np.stack(list(self._decoders.map(one, images, boxes))))
 
 
 def normalized(images: Tensor) -> Tensor:

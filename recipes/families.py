@@ -108,6 +108,7 @@ _KEPT = {
     "data.dataset",
     "data.resolution",
     "data.stored_size",
+    "data.decode",
     "data.train_fraction",
     "data.minival_fraction",
     "augment.randaug_pixel_scale",

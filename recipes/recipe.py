@@ -133,6 +133,13 @@ class Data:
         low=0,
     )
     flip: bool = leaf("mirror every second image", False, kinds=_AUGMENTATION)
+    decode: str = leaf(
+        "training images from JPEG files at every access: exact, or scaled (at 1/2 or less while"
+        " decoding, where the crop is shrunk at least as much)",
+        "exact",
+        kinds=_AUGMENTATION,
+        choices=("exact", "scaled"),
+    )
 
 
 _RANDAUG = Switch(path="augment.randaug_layers")

@@ -236,6 +236,11 @@ def _contradictions(recipe: Recipe) -> list[str]:
             f"data.crop_padding = {data.crop_padding} must be below"
             f" data.resolution = {data.resolution}"
         )
+    if data.decode == "scaled" and data.stored_size:
+        found.append(
+            "data.decode = scaled needs data.stored_size = 0: what is decoded once and stored is"
+            " decoded exactly"
+        )
     if recipe.evaluate.weights == "ema" and not peak(optim.ema_decay) > 0:
         found.append("evaluate.weights = ema needs optim.ema_decay above 0")
     if recipe.evaluate.split == "minival" and not recipe.data.minival_fraction > 0:

@@ -2,7 +2,7 @@
 
 from lightning_modules.data.cache import cache_key, open_cache
 from lightning_modules.data.corrupt import check_decodable
-from lightning_modules.data.crops import central_square, read_crop
+from lightning_modules.data.crops import central_square, crop, fetch, read_crop
 from lightning_modules.data.errors import CorruptImageError, DataError
 from lightning_modules.data.facts import DataFacts, data_facts
 from lightning_modules.data.fingerprint import data_fingerprint, remembered_fingerprint
@@ -25,8 +25,10 @@ __all__ = [
     "cache_key",
     "central_square",
     "check_decodable",
+    "crop",
     "data_facts",
     "data_fingerprint",
+    "fetch",
     "open_cache",
     "open_source",
     "parse_data",

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from lightning_modules.data.errors import CorruptImageError, corrupt_images
 from lightning_modules.data.fingerprint import files_fingerprint
-from lightning_modules.data.items import FileItems, Items, Source
+from lightning_modules.data.items import EncodedItems, Items, Source
 from lightning_modules.data.memory import recall, remember, stat_files
 from lightning_modules.data.parallel import available_cores, ordered_map
 
 
 def find_corrupt(items: Items) -> tuple[str, ...]:
     """Decode every image file and return the names of those that fail."""
-    if not isinstance(items, FileItems):
+    if not isinstance(items, EncodedItems):
         return ()
     faults = ordered_map(partial(_fault, items), len(items), available_cores())
     return tuple(name for name, fault in zip(items.names, faults, strict=True) if fault)

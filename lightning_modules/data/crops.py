@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lightning_modules.data.decode import Pixels
-from lightning_modules.data.items import Items
+from lightning_modules.data.decode import Pixels, decode_image, decode_scaled, image_size
+from lightning_modules.data.items import ArrayItems, Items
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,22 +17,40 @@ Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
-def read_crop(
-    items: Items,
-    i: int,
-    box: Callable[[int, int], Box],
-    size: int,
-    interpolation: str,
-) -> Pixels:
-    """Decode image `i` and return one box of it as `(3, size, size)`.
+class Fetched(NamedTuple):
+    """An image that has been read, and decoded only where its size was not to be had otherwise."""
+
+    height: int
+    width: int
+    name: str  # for an error
+    data: bytes
+    pixels: Pixels | None
+
+
+def fetch(items: Items, i: int) -> Fetched:
+    """Read image `i` without decoding it; so the boxes of many can be chosen together."""
+    if isinstance(items, ArrayItems):
+        pixels = items.read(i)
+        return Fetched(pixels.shape[0], pixels.shape[1], items.names[i], b"", pixels)
+    data, name = items.content(i), items.title(i)
+    size = image_size(data)
+    if size is None:
+        pixels = decode_image(data, name)
+        return Fetched(pixels.shape[0], pixels.shape[1], name, data, pixels)
+    return Fetched(size[0], size[1], name, data, None)
+
+
+def crop(image: Fetched, box: Box, size: int, interpolation: str, scaled: bool = False) -> Pixels:
+    """Decode one box of an image as `(3, size, size)`.
 
     Args:
-        items: The part of a data set.
-        i: The position in that part.
-        box: Chooses the box from `(height, width)`; it may be fractional.
+        image: From `fetch`.
+        box: It may be fractional.
         size: Height and width of the result.
         interpolation: One of `INTERPOLATIONS`, with antialiasing, as PIL does it. The filter sees
             the pixels around the box too, as when the whole image is resized and then cropped.
+        scaled: Let a JPEG decoder halve the image, or more, as long as the box still has `size` or
+            is shrunk to it: other pixels, in less time.
     """
     from PIL import Image
 
@@ -40,12 +58,30 @@ def read_crop(
         raise ValueError(
             f"interpolation {interpolation!r} is unknown; choices: {', '.join(INTERPOLATIONS)}."
         )
-    pixels = items.read(i)
-    height, width = pixels.shape[:2]
+    pixels, scale = image.pixels, 1.0
+    if pixels is None and scaled:
+        found = decode_scaled(image.data, size / min(box[2] - box[0], box[3] - box[1]))
+        pixels, scale = found or (None, 1.0)
+    if pixels is None:
+        pixels = decode_image(image.data, image.name)
+    left, upper, right, lower = (scale * edge for edge in box)
     filter_ = Image.Resampling[interpolation.upper()]
-    return _channels_first(
-        Image.fromarray(pixels).resize((size, size), filter_, box=box(height, width))
-    )
+    sized = Image.fromarray(pixels).resize((size, size), filter_, (left, upper, right, lower))
+    return _channels_first(sized)
+
+
+def read_crop(
+    items: Items,
+    i: int,
+    box: Callable[[int, int], Box],
+    size: int,
+    interpolation: str,
+    *,
+    scaled: bool = False,
+) -> Pixels:
+    """Read image `i` and return its `crop`; `box` chooses from `(height, width)`."""
+    image = fetch(items, i)
+    return crop(image, box(image.height, image.width), size, interpolation, scaled)
 
 
 def central_square(pixels: Pixels, size: int) -> Pixels:

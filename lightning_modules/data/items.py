@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,28 +58,26 @@ class ArrayItems:
 
 
 @dataclass(frozen=True, eq=False)
-class FileItems:
-    """Images that are files: `folder / name`, read anew at each access."""
+class EncodedItems(ABC):
+    """Images as the bytes of image files, read and decoded anew at each access."""
 
-    names: tuple[str, ...]  # sorted paths relative to the folder, with forward slashes
+    names: tuple[str, ...]  # sorted
     labels: Labels
-    folder: Path
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @abstractmethod
+    def content(self, i: int) -> bytes:
+        """Return the bytes of image file `i`."""
+
+    def title(self, i: int) -> str:
+        """Return what an error calls image `i`."""
+        return self.names[i]
+
     def read(self, i: int) -> Pixels:
         """Return image `i` as `(height, width, 3)`; raise `CorruptImageError` where it is none."""
-        return decode_image(self.content(i), str(self.folder / self.names[i]))
-
-    def content(self, i: int) -> bytes:
-        """Return the bytes of file `i`."""
-        path = f"{self.folder}/{self.names[i]}"
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        return decode_image(self.content(i), self.title(i))
 
     def native_size(self) -> tuple[int, int] | None:
         """Return the `(height, width)` that all images have, or None where they differ.
@@ -93,12 +93,32 @@ class FileItems:
             common = common or size
         return common
 
-    def take(self, index: Index) -> FileItems:
+    def take(self, index: Index) -> Self:
         """Return the items at `index`, in that order."""
-        return FileItems(tuple(self.names[i] for i in index), self.labels[index], self.folder)
+        return replace(self, names=tuple(self.names[i] for i in index), labels=self.labels[index])
 
 
-Items = ArrayItems | FileItems
+@dataclass(frozen=True, eq=False)
+class FileItems(EncodedItems):
+    """Images that are files: `folder / name`, with forward slashes in the name."""
+
+    folder: Path
+
+    def content(self, i: int) -> bytes:
+        """Return the bytes of file `i`."""
+        path = self.title(i)
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+    def title(self, i: int) -> str:
+        """Return the path of file `i`."""
+        return f"{self.folder}/{self.names[i]}"
+
+
+Items = ArrayItems | EncodedItems
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,9 @@ def transforms(data: ImageData) -> list[Any]:
         crop["area"] = leaves.crop_area
     if leaves.crop == "shift":
         crop["padding"] = leaves.crop_padding
+    at_access = "decode at every access" + (", scaled" if leaves.decode == "scaled" else "")
     found: list[Any] = [
-        f"stored at {leaves.stored_size} px" if leaves.stored_size else "decode at every access",
+        f"stored at {leaves.stored_size} px" if leaves.stored_size else at_access,
         crop | {"interpolation": leaves.interpolation},
     ]
     found += ["flip"] if leaves.flip else []
