@@ -6,13 +6,11 @@ Any number of processes may open the same cache: one builds, the others wait and
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import json
 import re
-import shutil
 import sys
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from lightning_modules.data.decode import Pixels
 from lightning_modules.data.errors import CorruptImageError, DataError, corrupt_images
 from lightning_modules.data.items import Items
 from lightning_modules.data.parallel import ordered_map
+from lightning_modules.data.room import Held, locked, make_room, no_room
 from lightning_modules.files import write_aside
 
 VERSION = 1  # bumped when the same images would be stored as other pixels
@@ -77,7 +76,7 @@ def open_cache(
     if found is not None:
         return found
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_suffix(".lock"), lambda: note(f"waiting for another run's {path}")):
+    with locked(path.with_suffix(".lock"), lambda: note(f"waiting for another run's {path}")):
         found, fault = _open(path, key, shape)
         if found is not None:
             return found
@@ -105,11 +104,13 @@ def _open(path: Path, key: str, shape: tuple[int, ...]) -> tuple[Pixels | None, 
     if wrong:
         return None, f"is damaged or not complete (its {', '.join(wrong)} is not as recorded)"
     try:
+        held = Held(path)
         array: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         return None, f"cannot be read ({error})"
     if array.shape != shape or array.dtype != np.uint8:
         return None, f"holds {array.dtype}{array.shape}, expected uint8{shape}"
+    weakref.finalize(array, lambda: held)  # which is held as long as the array, or a view, lives
     return array, ""
 
 
@@ -147,7 +148,7 @@ def _build(
         left_over.unlink(missing_ok=True)
     path.with_suffix(".json").unlink(missing_ok=True)
     needed = int(np.prod(shape))
-    if shutil.disk_usage(path.parent).free < needed:
+    if not make_room(path.parent, needed):
         raise _disk_full(path, needed)
     corrupt: list[CorruptImageError] = []
     try:
@@ -183,25 +184,9 @@ def _squares(items: Items, size: int, threads: int) -> Iterator[Pixels | Corrupt
 
 
 def _disk_full(path: Path, needed: int) -> DataError:
-    free = shutil.disk_usage(path.parent).free
-    return DataError(
-        f"the cache {path} needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB can be "
-        "written there. Free some space, choose another --home, or store smaller images "
-        "(--set data.stored_size=N; 0 decodes at each access)."
+    return no_room(
+        f"the cache {path}",
+        needed,
+        path.parent,
+        "or store smaller images (--set data.stored_size=N; 0 decodes at each access).",
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of a cache; the system releases it when a process dies."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            # A file system without locks: two builders write the same bytes, each aside.
-            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-        yield
