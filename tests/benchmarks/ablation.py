@@ -170,9 +170,10 @@ def ours(setting: Setting, root: Path, seeds: int, arms: int) -> dict[str, Any]:
             sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
         said = json.loads(done.stdout)
         results = [json.loads(p.read_text()) for p in Path(home).glob("runs/*/result.json")]
+    names = dict(zip(dict.fromkeys(run["arm"] for run in said["runs"]), ARMS, strict=False))
     top1: dict[str, list[float | None]] = {}
     for run in said["runs"]:
-        top1.setdefault(run["arm"].split(",")[-1].split("(")[0], []).append(run["value"])
+        top1.setdefault(names[run["arm"]], []).append(run["value"])
     trained = {one["training"] or str(number) for number, one in enumerate(results)}
     return {
         "seconds": seconds,
