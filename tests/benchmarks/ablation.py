@@ -4,12 +4,24 @@ The loop starts a process per arm and seed that trains with timm's public API (`
 training script of timm with `--peer-script`); ours is one `ablate` command in a fresh home, its
 start, certificates and report counted. Both train resnet10t by SGD with a cosine on the same image
 files, batch and epochs, in the same six arms: the base, then RandAugment (timm's, 2 of magnitude
-10), label smoothing 0.1, stochastic depth 0.1, an average of decay 0.99 with warm-up, dropout 0.25,
-each on top of those before it. Rounds are paired, and who goes first alternates.
+10), label smoothing 0.1, stochastic depth 0.1, an average of decay 0.9, dropout 0.25, each on top
+of those before it. Rounds are paired, and who goes first alternates.
+
+What is not the same: timm warps with the crop's interpolation (bicubic) and fills with ImageNet's
+mean, our `timm` space with bilinear or bicubic and mid-grey, as `rand_augment_transform` does by
+itself; timm's average begins at the first step's weights, ours at the initial ones. A real script
+evaluates each epoch, and raw weights beside averaged ones; `peer.py` and ours evaluate once.
 
 `digits`: scikit-learn's digits as 32-pixel PNG files, 1437 to train on and 360 to evaluate, 1
 epoch, 3 seeds. `jpegs`: 2,000 + 500 JPEG files of 64 pixels, 2 epochs, 2 seeds, cut from
-scikit-learn's two photographs (ten classes of regions), or taken from `--data DIR`.
+scikit-learn's two photographs (ten classes of regions), or taken from `--data DIR`. `--smoke`: two
+arms, one seed and 192 + 48 images, to see that it works; its ratio means nothing.
+
+Memory: of a peer the largest process of its tree (the kernel's maximum resident size), which its
+loader workers come on top of; of ours `peak_memory_bytes` of a result, the same of the one worker
+that trains. Both count libraries that are shared with other processes.
+
+Longer than most: two sides, their images and the table are one measurement.
 """
 
 from __future__ import annotations
@@ -23,12 +35,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from agreement import Agreement, agreement
 from PIL import Image
 
 HERE = Path(__file__).parent
@@ -37,14 +51,14 @@ OURS = (
     'ra(magnitude=10,space="timm")',
     "ls(epsilon=0.1)",
     'sd(rate=0.1,rule="linear")',
-    "ema(decay=0.99)",
+    "ema(decay=0.9,warmup=false)",
     "do(rate=0.25)",
 )
 PEERS = {  # by arm: flags of our stand-in, and of timm's script
     "ra": (["--aa", "rand-m10-n2"], ["--aa", "rand-m10-n2"]),
     "ls": (["--smoothing", "0.1"], ["--smoothing", "0.1"]),
     "sd": (["--drop-path", "0.1"], ["--drop-path", "0.1"]),
-    "ema": (["--ema", "0.99"], ["--model-ema", "--model-ema-decay", "0.99", "--model-ema-warmup"]),
+    "ema": (["--ema", "0.9"], ["--model-ema", "--model-ema-decay", "0.9"]),
     "do": (["--drop", "0.25"], ["--drop", "0.25"]),
 }
 
@@ -56,9 +70,13 @@ class Setting:
     size: int
     epochs: int
     seeds: int
+    images: tuple[int, int]  # to train on and to evaluate, where they are made here
 
 
-SETTINGS = {"digits": Setting(32, 1, 3), "jpegs": Setting(64, 2, 2)}
+SETTINGS = {
+    "digits": Setting(32, 1, 3, (1437, 360)),
+    "jpegs": Setting(64, 2, 2, (2000, 500)),
+}
 
 
 def main() -> None:
@@ -71,12 +89,18 @@ def main() -> None:
     parser.add_argument("--peer-script", help="timm's train.py in place of peer.py")
     parser.add_argument("--arms", type=int, default=len(ARMS), help="only the first so many")
     parser.add_argument("--seeds", type=int)
+    parser.add_argument("--smoke", action="store_true", help="a minute's trial of the commands")
     args = parser.parse_args()
     setting = SETTINGS[args.setting]
+    if args.smoke:
+        setting = replace(setting, epochs=1, seeds=1, images=(192, 48))
+        args.rounds, args.arms = 1, 2
+    if not 2 <= args.arms <= len(ARMS):
+        parser.error(f"--arms {args.arms}: give 2 to {len(ARMS)}")
     seeds = args.seeds or setting.seeds
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        root = args.data or made(args.setting, Path(folder) / "images")
+        root = args.data or made(args.setting, setting.images, Path(folder) / "images")
         for number in range(args.rounds):
             sides = [
                 ("peer", lambda: peer(setting, root, seeds, args.arms, args.peer_script)),
@@ -92,23 +116,39 @@ def main() -> None:
 
 def peer(setting: Setting, root: Path, seeds: int, arms: int, script: str | None) -> dict[str, Any]:
     """Return seconds, accuracies by arm and memory of a loop of processes."""
-    top1: dict[str, list[float | None]] = {arm: [] for arm in ARMS[:arms]}
-    memory: list[int] = []
+    top1: dict[str, list[float]] = {arm: [] for arm in ARMS[:arms]}
+    memory, workers = 0, 0
     began = time.perf_counter()
     for seed in range(seeds):
         flags: list[str] = []
         for arm in ARMS[:arms]:
             flags += PEERS.get(arm, ([], []))[script is not None]
             with tempfile.TemporaryDirectory() as out:
-                command = [sys.executable, script or str(HERE / "peer.py"), *flags]
-                command += _common(setting, root, out, seed, script is not None)
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-                said = _summary(Path(out)) if script else json.loads(done.stdout.splitlines()[-1])
+                command = [sys.executable, script or str(HERE / "peer.py")]
+                # The arm's flags come last: of a flag given twice the last one counts.
+                command += _common(setting, root, out, seed, script is not None) + flags
+                words, resident = _ended(command, Path(out) / "words.txt")
+                said = _summary(Path(out)) if script else json.loads(words.splitlines()[-1])
             top1[arm].append(said["top1"])
-            memory.append(said.get("peak_memory_bytes", 0))
-    return {"seconds": time.perf_counter() - began, "top1": top1, "memory": max(memory)}
+            memory = max(memory, resident)
+            workers = max(workers, said.get("peak_memory_bytes_of_a_loader_worker", 0))
+    return {
+        "seconds": time.perf_counter() - began,
+        "top1": top1,
+        "memory": memory,
+        "memory_of_a_loader_worker": workers or None,
+    }
+
+
+def _ended(command: list[str], words: Path) -> tuple[str, int]:
+    """Run a command; return what it wrote and the largest resident size of its processes, bytes."""
+    with words.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}\n{words.read_text()[-2000:]}")
+    return words.read_text(), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _common(setting: Setting, root: Path, out: str, seed: int, script: bool) -> list[str]:
@@ -126,6 +166,7 @@ def _common(setting: Setting, root: Path, out: str, seed: int, script: bool) -> 
         *("--sched", "cosine", "--sched-on-updates", "--warmup-epochs", "0"),
         *("--cooldown-epochs", "0", "--min-lr", "0", "--color-jitter", "0", "--crop-pct", "1"),
         *("--device", "cpu", "--channels-last", "--no-prefetcher", "--smoothing", "0"),
+        *("--interpolation", "bicubic", "--train-interpolation", "bicubic"),
     ]
 
 
@@ -151,6 +192,8 @@ def ours(setting: Setting, root: Path, seeds: int, arms: int) -> dict[str, Any]:
         "optim.nesterov": "true",
         "optim.momentum": 0.9,
         "optim.weight_decay": 2e-5,
+        "optim.decay_scope": "kernels",  # timm leaves out biases and norms
+        "model.bn_momentum": 0.1,  # torch's, so that the average takes what timm's takes
         "optim.schedule": "cosine",
         "optim.warmup_epochs": 0,
         "evaluate.crop_fraction": 1.0,
@@ -170,10 +213,13 @@ def ours(setting: Setting, root: Path, seeds: int, arms: int) -> dict[str, Any]:
             sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
         said = json.loads(done.stdout)
         results = [json.loads(p.read_text()) for p in Path(home).glob("runs/*/result.json")]
-    names = dict(zip(dict.fromkeys(run["arm"] for run in said["runs"]), ARMS, strict=False))
-    top1: dict[str, list[float | None]] = {}
-    for run in said["runs"]:
-        top1.setdefault(names[run["arm"]], []).append(run["value"])
+    top1: dict[str, list[float]] = {}
+    if len(said["runs"]) != arms * seeds or len(results) != arms * seeds:
+        sys.exit(f"{len(results)} results of {len(said['runs'])} runs, not {arms * seeds}")
+    # An arm is named by all its components, as they were written: its step says which came last.
+    last = {step["treatment"]: step["component"] for step in said["contrasts"]}
+    for run in sorted(said["runs"], key=lambda run: run["seed"]):
+        top1.setdefault(last.get(run["arm"], "base"), []).append(run["value"])
     trained = {one["training"] or str(number) for number, one in enumerate(results)}
     return {
         "seconds": seconds,
@@ -188,26 +234,26 @@ def ours(setting: Setting, root: Path, seeds: int, arms: int) -> dict[str, Any]:
 def report(args: argparse.Namespace, seeds: int, rows: list[dict[str, Any]]) -> None:
     """Print medians and ranges, and write what was measured."""
     ratios = [row["peer"]["seconds"] / row["ours"]["seconds"] for row in rows]
-    for name in ("peer", "ours"):
-        seconds = [row[name]["seconds"] for row in rows]
+    memory = {side: max(row[side]["memory"] for row in rows) for side in ("peer", "ours")}
+    middle = {}
+    for side in ("peer", "ours"):
+        seconds = [row[side]["seconds"] for row in rows]
+        middle[side] = statistics.median(seconds)
         print(
-            f"{name}: {statistics.median(seconds):.1f} s [{min(seconds):.1f}, {max(seconds):.1f}],"
-            f" at most {max(row[name]['memory'] for row in rows) / 2**20:.0f} MiB a process"
+            f"{side}: {middle[side]:.1f} s [{min(seconds):.1f}, {max(seconds):.1f}],"
+            f" at most {memory[side] / 2**20:.0f} MiB a process"
         )
     print(
         f"ratio: {statistics.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}],"
         f" n {len(ratios)}; {rows[0]['ours']['runs']} runs from {rows[0]['ours']['trainings']}"
-        " trainings"
+        f" trainings; memory, ours / peer: {memory['ours'] / memory['peer']:.2f}"
     )
-    print("accuracy, mean over the seeds of all rounds (sd): arm, peer, ours")
-    gaps = []
-    for arm in ARMS[: args.arms]:
-        each = [[v for row in rows for v in row[name]["top1"][arm]] for name in ("peer", "ours")]
-        words = [f"{np.mean(one):.2f} ({np.std(one, ddof=1):.2f})" for one in each]
-        gaps.append(float(np.mean(each[1]) - np.mean(each[0])))
-        print(f"  {arm:5} {'  '.join(words)}")
-    error = statistics.stdev(gaps) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
-    print(f"  ours - peer over the arms: {statistics.mean(gaps):+.2f} +- {2 * error:.2f} (2 se)")
+    sides = [
+        np.array([[row[side]["top1"][arm] for arm in ARMS[: args.arms]] for row in rows])
+        for side in ("peer", "ours")
+    ]  # rounds, arms, seeds: a seed's rounds are repetitions, not further seeds
+    found = agreement(*(side.mean(axis=0) for side in sides))
+    show(found, ARMS[: args.arms], seeds)
     if args.json:
         about = {
             "schema_version": 1,
@@ -220,11 +266,33 @@ def report(args: argparse.Namespace, seeds: int, rows: list[dict[str, Any]]) -> 
             "python": platform.python_version(),
             "rounds": rows,
             "ratios": ratios,
+            "summary": {
+                "seconds": middle,
+                "ratio": statistics.median(ratios),
+                "ratio_range": [min(ratios), max(ratios)],
+                "memory_ratio": memory["ours"] / memory["peer"],
+                "accuracy": asdict(found),
+            },
         }
         args.json.write_text(json.dumps(about, indent=1))
 
 
-def made(setting: str, root: Path) -> Path:
+def show(found: Agreement, arms: Sequence[str], seeds: int) -> None:
+    """Print the accuracies side by side and whether they agree."""
+    print(f"accuracy, mean of {seeds} seeds: arm, peer, ours, ours - peer")
+    for arm, *values in zip(arms, found.peer, found.ours, found.gaps, strict=True):
+        print(f"  {arm:5} {values[0]:6.2f} {values[1]:6.2f} {values[2]:+6.2f}")
+    if found.interval is None or found.limit is None:
+        print(f"  all: {found.gap:+.2f}; one seed says nothing of noise")
+        return
+    low, high = found.interval
+    print(
+        f"  all: {found.gap:+.2f} [{low:.2f}, {high:.2f}] at 95 %; a single arm's limit is"
+        f" {found.limit:.2f}: {'within noise' if found.agrees else 'NOT within noise'}"
+    )
+
+
+def made(setting: str, images: tuple[int, int], root: Path) -> Path:
     """Write the images of a setting as class folders and return their folder."""
     draw = np.random.default_rng(0)
     if setting == "digits":
@@ -232,8 +300,8 @@ def made(setting: str, root: Path) -> Path:
 
         pixels, labels = load_digits(return_X_y=True)
         order = draw.permutation(len(labels))
-        for place, number in enumerate(order):
-            part = "train" if place < 1437 else "validation"
+        for place, number in enumerate(order[: sum(images)]):
+            part = "train" if place < images[0] else "validation"
             grey = (pixels[number].reshape(8, 8) * 255 / 16).astype(np.uint8)
             image = Image.fromarray(grey).convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)
             _save(image, root / part / str(labels[number]) / f"{number}.png")
@@ -241,7 +309,7 @@ def made(setting: str, root: Path) -> Path:
     from sklearn.datasets import load_sample_images
 
     photographs = [Image.fromarray(one) for one in load_sample_images().images]
-    for part, count in (("train", 2000), ("validation", 500)):
+    for part, count in zip(("train", "validation"), images, strict=True):
         for number in range(count):
             label = number % 10  # five vertical strips of each photograph
             photograph = photographs[label // 5]
