@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Box = tuple[float, float, float, float]  # left, upper, right, lower, in pixels
-INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 class Fetched(NamedTuple):
@@ -41,23 +40,23 @@ def fetch(items: Items, i: int) -> Fetched:
 
 
 def crop(image: Fetched, box: Box, size: int, interpolation: str, scaled: bool = False) -> Pixels:
-    """Decode one box of an image as `(3, size, size)`.
+    """Decode one box of an image as `(size, size, 3)`.
 
     Args:
         image: From `fetch`.
-        box: It may be fractional.
+        box: Whole pixels.
         size: Height and width of the result.
-        interpolation: One of `INTERPOLATIONS`, with antialiasing, as PIL does it. The filter sees
-            the pixels around the box too, as when the whole image is resized and then cropped.
+        interpolation: `bilinear` or `bicubic`, antialiased. The box is cut out first, as the
+            batches of `resize_boxes` are.
         scaled: Let a JPEG decoder halve the image, or more, as long as the box still has `size` or
-            is shrunk to it: other pixels, in less time.
+            is shrunk to it: other pixels, in less time. The box then has fractions of a pixel, and
+            PIL, which can read those, sees the pixels around it too.
     """
+    import torch  # not above: planning reads data sets without it
     from PIL import Image
 
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(
-            f"interpolation {interpolation!r} is unknown; choices: {', '.join(INTERPOLATIONS)}."
-        )
+    from lightning_modules.augment.resample import resized
+
     pixels, scale = image.pixels, 1.0
     if pixels is None and scaled:
         found = decode_scaled(image.data, size / min(box[2] - box[0], box[3] - box[1]))
@@ -65,9 +64,12 @@ def crop(image: Fetched, box: Box, size: int, interpolation: str, scaled: bool =
     if pixels is None:
         pixels = decode_image(image.data, image.name)
     left, upper, right, lower = (scale * edge for edge in box)
+    if scale == 1.0:
+        part = torch.from_numpy(pixels[int(upper) : int(lower), int(left) : int(right)])
+        return resized(part.permute(2, 0, 1), size, interpolation).permute(1, 2, 0).numpy()
     filter_ = Image.Resampling[interpolation.upper()]
     sized = Image.fromarray(pixels).resize((size, size), filter_, (left, upper, right, lower))
-    return _channels_first(sized)
+    return np.asarray(sized)
 
 
 def read_crop(
