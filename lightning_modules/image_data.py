@@ -250,9 +250,7 @@ class ImageData(pl.LightningDataModule):
         interpolation = data.interpolation if train else evaluate.interpolation
         scaled = train and data.decode == "scaled"  # what is evaluated is decoded exactly
 
-        if self._decoders is None:  # its threads end with this object
-            self._decoders = ThreadPoolExecutor(self._threads)
-        images = list(self._decoders.map(functools.partial(fetch, part.items), part.index[places]))
+        images = self._spread(functools.partial(fetch, part.items), part.index[places])
         heights = np.array([image.height for image in images])
         widths = np.array([image.width for image in images])
         if train and data.crop in RANDOM_BOXES:
@@ -264,8 +262,20 @@ class ImageData(pl.LightningDataModule):
             top, left, tall, wide = (float(number) for number in box)
             return crop(image, (left, top, left + wide, top + tall), size, interpolation, scaled)
 
-        pixels = np.stack(list(self._decoders.map(one, images, boxes)))
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)  # channels last in memory
+        pixels = np.stack(self._spread(one, images, boxes))
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+    def _spread(self, work: Callable[..., Any], *each: Sequence[Any]) -> list[Any]:
+        """Map over the threads for decoding, a stretch to each: a call costs as much as an image."""
+        if self._threads == 1:
+            return list(map(work, *each))
+        if self._decoders is None:  # its threads end with this object
+            self._decoders = ThreadPoolExecutor(self._threads)
+        stretch = -(-len(each[0]) // self._threads)
+        places = range(0, len(each[0]), stretch)
+        parts = [[one[place : place + stretch] for one in each] for place in places]
+        made = self._decoders.map(lambda part: list(map(work, *part)), parts)
+        return [one for many in made for one in many]
 
 
 def normalized(images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lightning_modules.augment import operations as ops
-from lightning_modules.augment.resample import check_images, on_device, warp
+from lightning_modules.augment.resample import check_images, on_device, put, warp
 from lightning_modules.augment.spaces import Argument, find_space
 from lightning_modules.streams import draws
 
@@ -178,13 +178,12 @@ class RandAugment:
                 read.append((rows, name))
         tables = on_device(known, images)[:, None].repeat(1, 3, 1)
         for rows, name in read:
-            index = on_device(rows, images)
-            part = images.index_select(0, index)
+            part = images.index_select(0, on_device(rows, images))
             if name == "Contrast":
                 table = ops.contrast_tables(values[rows], self._contrast_targets(part))
             else:
                 table = _READ_TABLES[name](part)
-            tables.index_copy_(0, index, table.expand(-1, 3, -1))
+            put(tables, rows, table.expand(-1, 3, -1))
         return tables
 
     def _contrast_targets(self, images: Tensor) -> Tensor:
@@ -227,8 +226,8 @@ def _partitioned(
     result = images.clone()
     for label in np.unique(labels[labels != _NONE]):
         rows = np.flatnonzero(labels == label)
-        index = on_device(rows, images)
-        result.index_copy_(0, index, apply(int(label), images.index_select(0, index), rows))
+        part = images.index_select(0, on_device(rows, images))
+        put(result, rows, apply(int(label), part, rows))
     return result
 
 

@@ -3,7 +3,8 @@
 Crop, mirror, RandAugment (2 of magnitude 10, timm's space) and normalisation of JPEG files, as timm
 and torchvision (v2, on tensors) do it image by image, and as `ImageData` does it for whole batches:
 from its cache of decoded images, and decoding every file at every access (`stored_size` 0).
-Interleaved rounds in one process of one thread; files are in the page cache.
+Interleaved rounds in one process that is kept on one core (where the system can), since ours decodes
+ahead in a thread; files are in the page cache.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     found: dict[int, dict[str, list[float]]] = {}
     for size, (side, count) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
