@@ -56,7 +56,7 @@ class Loader:
         """Return how many batches are augmented at once: one where each has its own magnitude."""
         leaves = self._data.recipe
         moving = isinstance(leaves.augment.randaug_magnitude, Schedule)
-        if not self._train or self._part.streams or moving:
+        if not self._train or moving:
             return 1
         side = max(leaves.data.resolution, leaves.data.stored_size)
         images = min(_TOGETHER, _TOGETHER_BYTES // (3 * side * side))
@@ -64,53 +64,47 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         trainer = self._data.trainer
-        epoch = trainer.current_epoch if trainer is not None and self._train else 0
+        return self.batches(trainer.current_epoch if trainer is not None and self._train else 0)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch, those prepared together on the device that trains."""
+        data, size = self._data, self.batch_size
+        device = data.trainer.strategy.root_device if data.trainer else torch.device("cpu")
         order = np.arange(len(self._part))
         if self._train:
-            order = permutation(self._data.seed, "order", epoch, len(self._part))
-        starts = [step * self.batch_size for step in range(len(self))]
-        batches = self._streamed if self._part.streams else self._stored
-        yield from batches(order, starts, epoch)
-
-    def _stored(self, order: np.ndarray, starts: list[int], epoch: int) -> Iterator[Batch]:
-        size, together = self.batch_size, self.together
-        if together > 1:
-            yield from self._together(order, epoch, together * size)
-            return
-        for start in starts:
+            order = permutation(data.seed, "order", epoch, len(self._part))[: len(self) * size]
+        ahead = size * self.together
+        groups = self._groups(order, range(0, len(order), ahead), epoch, ahead)
+        for start in range(0, len(order), size):
             self._tell()
-            yield self.batch(order, start, epoch, size)
-
-    def _together(self, order: np.ndarray, epoch: int, ahead: int) -> Iterator[Batch]:
-        """Give the batches of an epoch, augmented several at once on the device that trains."""
-        data, size = self._data, self.batch_size
-        trainer = data.trainer
-        device = trainer.strategy.root_device if trainer is not None else torch.device("cpu")
-        images, first, end, magnitude = torch.empty(0), 0, len(self) * size, None
-        for start in range(0, end, size):
-            self._tell()
-            now = data.randaugment and data.randaugment.magnitude
-            if start == 0 or start >= first + ahead or now != magnitude:
+            if start % ahead == 0:
+                group = next(groups)
+            if ahead == size:
+                yield group
+                continue
+            now, past = data.randaugment and data.randaugment.magnitude, start - group.start
+            if past == 0 or now != magnitude:
                 first, magnitude = start, now
-                raw = self.batch(order, start, epoch, min(ahead, end - start))
-                images = data.augmented(raw.images.to(device), epoch, start)
-            targets = self._part.labels[torch.from_numpy(order[start : start + size])]
+                images = data.augmented(group.images[past:].to(device), epoch, start)
             part = images[start - first : start - first + size]
-            yield Batch(part, targets, start, True, True)
+            yield Batch(part, group.targets[past : past + size], start, True, True)
 
-    def _streamed(self, order: np.ndarray, starts: list[int], epoch: int) -> Iterator[Batch]:
-        """Decode two batches ahead while the network works on the one before."""
-        size = self.batch_size
+    def _groups(
+        self, order: np.ndarray, starts: range, epoch: int, size: int
+    ) -> Iterator[Batch]:
+        """Read an epoch; what is not stored is decoded two ahead, while the network works."""
+        if not self._part.streams:
+            for start in starts:
+                yield self.batch(order, start, epoch, size)
+            return
         with ThreadPoolExecutor(1) as pool:
-            waiting: list[Future[Batch]] = [
-                pool.submit(self.batch, order, start, epoch, size) for start in starts[:2]
-            ]
-            for step in range(len(starts)):
-                self._tell()
-                batch = waiting.pop(0).result()
-                if step + 2 < len(starts):
-                    waiting.append(pool.submit(self.batch, order, starts[step + 2], epoch, size))
-                yield batch
+            waiting: list[Future[Batch]] = []
+            for start in starts:
+                waiting.append(pool.submit(self.batch, order, start, epoch, size))
+                if len(waiting) > 2:
+                    yield waiting.pop(0).result()
+            for future in waiting:
+                yield future.result()
 
     def _tell(self) -> None:
         if self._train and self._data.on_request is not None:

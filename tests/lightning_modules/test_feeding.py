@@ -18,6 +18,7 @@ RANDAUGMENT = {
 }
 CROPPED = {"data.crop": "random_resized", "data.crop_area": 0.3, "data.flip": True}
 SHIFTED = {"data.crop": "shift", "data.crop_padding": 2}
+STREAMED = CROPPED | {"data.stored_size": 0, "data.resolution": 20}
 ODD = {"data.batch_size": 13, "data.train_fraction": 0.9}  # 84 images together, of 972
 
 
@@ -38,8 +39,8 @@ def one_by_one(data: ImageData, epoch: int):
 
 @pytest.mark.parametrize(
     "changes",
-    [RANDAUGMENT, CROPPED, SHIFTED, ODD, RANDAUGMENT | CROPPED | ODD],
-    ids=["randaugment", "cropped", "shifted", "odd", "all"],
+    [RANDAUGMENT, CROPPED, SHIFTED, ODD, RANDAUGMENT | CROPPED | ODD, RANDAUGMENT | STREAMED],
+    ids=["randaugment", "cropped", "shifted", "odd", "all", "streamed"],
 )
 def test_batches_do_not_depend_on_those_prepared_with_them(tiny, cache, changes):
     data = opened(edit(tiny, changes), cache)
@@ -48,7 +49,7 @@ def test_batches_do_not_depend_on_those_prepared_with_them(tiny, cache, changes)
     for epoch in (0, 1):
         size, count = loader.batch_size, data.size("train")
         order = permutation(data.seed, "order", epoch, count)
-        given = list(loader._together(order, epoch, loader.together * size))
+        given = list(loader.batches(epoch))
         assert [batch.start for batch in given] == list(range(0, len(loader) * size, size))
         for batch, expected in zip(given, one_by_one(data, epoch), strict=True):
             assert batch.images.dtype == torch.uint8
