@@ -63,8 +63,9 @@ class Loader:
         return max(images // self.batch_size, 1)
 
     def __iter__(self) -> Iterator[Batch]:
+        # The epoch is asked for with the first batch: a resumed Trainer knows it no sooner.
         trainer = self._data.trainer
-        return self.batches(trainer.current_epoch if trainer is not None and self._train else 0)
+        yield from self.batches(trainer.current_epoch if trainer and self._train else 0)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those prepared together on the device that trains."""
@@ -75,6 +76,7 @@ class Loader:
             order = permutation(data.seed, "order", epoch, len(self._part))[: len(self) * size]
         ahead = size * self.together
         groups = self._groups(order, range(0, len(order), ahead), epoch, ahead)
+        images, first, magnitude = torch.empty(0), 0, None
         for start in range(0, len(order), size):
             self._tell()
             if start % ahead == 0:
@@ -89,9 +91,7 @@ class Loader:
             part = images[start - first : start - first + size]
             yield Batch(part, group.targets[past : past + size], start, True, True)
 
-    def _groups(
-        self, order: np.ndarray, starts: range, epoch: int, size: int
-    ) -> Iterator[Batch]:
+    def _groups(self, order: np.ndarray, starts: range, epoch: int, size: int) -> Iterator[Batch]:
         """Read an epoch; what is not stored is decoded two ahead, while the network works."""
         if not self._part.streams:
             for start in starts:

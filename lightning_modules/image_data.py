@@ -265,8 +265,8 @@ class ImageData(pl.LightningDataModule):
         pixels = np.stack(self._spread(one, images, boxes))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
-    def _spread(self, work: Callable[..., Any], *each: Sequence[Any]) -> list[Any]:
-        """Map over the threads for decoding, a stretch to each: a call costs as much as an image."""
+    def _spread(self, work: Callable[..., Any], *each: Any) -> list[Any]:
+        """Map over the decoding threads, a stretch to each: a call may cost as much as an image."""
         if self._threads == 1:
             return list(map(work, *each))
         if self._decoders is None:  # its threads end with this object

@@ -82,7 +82,7 @@ def write_home(plan: Plan, home: Path) -> None:
         (folder / "result.json").write_text(
             f'{{"schema_version": 1, "top1": {top1!r}, "evaluated_images": {IMAGES},'
             f' "seconds": 10.0, "loss": 1.0, "params": 1000, "chance_top1": 10.0,'
-            f' "data_fingerprint": "{plan.data_fingerprint}", "results_version": 2}}'
+            f' "data_fingerprint": "{plan.data_fingerprint}", "results_version": 3}}'
         )
         (folder / "status.json").write_text('{"schema_version": 1, "status": "finished"}')
 

@@ -3,7 +3,7 @@
 Crop, mirror, RandAugment (2 of magnitude 10, timm's space) and normalisation of JPEG files, as timm
 and torchvision (v2, on tensors) do it image by image, and as `ImageData` does it for whole batches:
 from its cache of decoded images, and decoding every file at every access (`stored_size` 0).
-Interleaved rounds in one process that is kept on one core (where the system can), since ours decodes
+Interleaved rounds in one process that is kept on one core (where the system can), as ours decodes
 ahead in a thread; files are in the page cache.
 """
 

@@ -47,9 +47,7 @@ def test_batches_do_not_depend_on_those_prepared_with_them(tiny, cache, changes)
     loader = Loader(data, "train")
     assert loader.together > 1
     for epoch in (0, 1):
-        size, count = loader.batch_size, data.size("train")
-        order = permutation(data.seed, "order", epoch, count)
-        given = list(loader.batches(epoch))
+        size, given = loader.batch_size, list(loader.batches(epoch))
         assert [batch.start for batch in given] == list(range(0, len(loader) * size, size))
         for batch, expected in zip(given, one_by_one(data, epoch), strict=True):
             assert batch.images.dtype == torch.uint8

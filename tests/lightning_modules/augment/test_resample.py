@@ -54,7 +54,13 @@ def difference(first, second):
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("height", "width", "size"),
-    [(32, 32, 32), (40, 57, 16), (11, 9, 24), (70, 57, 48), (40, 57, 64)],  # the last two one by one
+    [
+        (32, 32, 32),
+        (40, 57, 16),
+        (11, 9, 24),
+        (70, 57, 48),
+        (40, 57, 64),
+    ],  # the last two one by one
 )
 def test_resize_is_pil_within_its_rounding(interpolation, height, width, size):
     images = random_images(6, height, width)
