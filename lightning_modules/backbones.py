@@ -17,6 +17,7 @@ from timm.models.resnet import ResNet
 from torch import nn
 
 from lightning_modules.initialization import built_by_name
+from lightning_modules.small_maps import speed_small_maps
 from lightning_modules.surgery import finish_resnet, resnet_arguments
 from recipes import Model, RecipeError, at, peak
 
@@ -39,6 +40,7 @@ def build(model: Model, *, classes: int = 1000, seed: int = 0) -> nn.Module:
         RecipeError: the model is unknown, or cannot take what the recipe asks of it.
     """
     network = built_by_name(lambda: _construct(model, classes), seed)
+    speed_small_maps(network)
     if model.bn_momentum is not None:
         for module in batch_norms(network):
             module.momentum = model.bn_momentum
