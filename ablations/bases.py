@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,23 @@ _FACTS_VERSION = 2  # of what is probed: older facts in a home are probed anew
 _NETWORK = ("model.backbone", "model.layers", "model.width")
 _CACHE_LIMIT = 8 << 30  # bytes of decoded images that a data profile will store
 
+Probe = Callable[[str], Facts]  # from a backbone of timm to its facts
 
-def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
+
+def probed_here(backbone: str) -> Facts:
+    """Return the facts of a timm model; this process imports torch for it.
+
+    Raises:
+        RecipeError: timm has no such model.
+    """
+    from lightning_modules import describe
+
+    facts = describe(backbone).facts
+    assert facts is not None
+    return facts
+
+
+def resolve(name: str | Path, memory: Path | None = None, probe: Probe = probed_here) -> Recipe:
     """Return the complete recipe that a base names: a library name, a YAML file, a timm model.
 
     A timm model gets the bare baseline recipe of ResNet-50, less what it cannot take. Nothing was
@@ -48,12 +63,12 @@ def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
         RecipeError: the name is none of these, or the file has mistakes.
     """
     if is_file_name(name) or full_name(str(name)) is not None:
-        return with_facts(load(name), memory)
+        return with_facts(load(name), memory, probe)
     backbone = str(name)
     if backbone in _DEEPER:
         return edit(load("resnet200"), {"model.layers": _DEEPER[backbone]})
     try:
-        facts = facts_of(backbone, memory)
+        facts = facts_of(backbone, memory, probe)
     except RecipeError as error:
         raise RecipeError(
             f"--base {backbone!r}: the library holds {', '.join(names())}"
@@ -70,15 +85,15 @@ def resolve(name: str | Path, memory: Path | None = None) -> Recipe:
     return edit(bare, taken | images)
 
 
-def with_facts(recipe: Recipe, memory: Path | None) -> Recipe:
+def with_facts(recipe: Recipe, memory: Path | None, probe: Probe = probed_here) -> Recipe:
     """Return the recipe with the facts of its backbone, probed where it has none."""
     if recipe.model.facts is not None:
         return recipe
-    facts = facts_of(recipe.model.backbone, memory)
+    facts = facts_of(recipe.model.backbone, memory, probe)
     return _with_model(recipe, dataclasses.replace(recipe.model, facts=facts))
 
 
-def facts_of(backbone: str, memory: Path | None) -> Facts:
+def facts_of(backbone: str, memory: Path | None, probe: Probe = probed_here) -> Facts:
     """Return the facts of a timm model, probed once per timm version where there is a memory.
 
     Raises:
@@ -88,10 +103,7 @@ def facts_of(backbone: str, memory: Path | None) -> Facts:
     known = {} if path is None else recall(path)
     key = f"timm {version('timm')} facts {_FACTS_VERSION} {backbone}"
     if key not in known:
-        from lightning_modules import describe
-
-        facts = describe(backbone).facts
-        assert facts is not None
+        facts = probe(backbone)
         if path is not None:
             with contextlib.suppress(OSError):  # a memory that cannot be written: probe again
                 write_json(path, known | {key: plain_facts(facts)})
@@ -148,6 +160,7 @@ def with_recipe_of(
     settings: Sequence[str],
     dataset: str | None,
     memory: Path | None,
+    probe: Probe = probed_here,
 ) -> tuple[Recipe, tuple[str, ...]]:
     """Return the base with a family's recipe, before any data profile, and what to tell of it.
 
@@ -163,13 +176,14 @@ def with_recipe_of(
         settings: Texts of `--set`.
         dataset: The data set that the recipe will be fitted to; None: its own.
         memory: Where facts of backbones are remembered.
+        probe: What finds those that are not.
 
     Raises:
         RecipeError: no such family, a setting that is wrong, or a rule without an answer.
     """
     changes = read_settings(settings)
     network = {path: changes[path] for path in _NETWORK if path in changes}
-    base = with_facts(edit(base, network), memory)
+    base = with_facts(edit(base, network), memory, probe)
     scale = base.augment.randaug_pixel_scale
     resolution = round(base.data.resolution / scale)
     if scale == 1.0 and dataset in (None, base.data.dataset):

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablations.asked import (
     check_execution,
@@ -20,6 +20,11 @@ from ablations.asked import (
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
 from recipes.leaf import nearest
+
+if TYPE_CHECKING:
+    from ablations.bases import Probe
+    from ablations.study import Options
+    from recipes import Facts
 
 
 def own_version() -> str:
@@ -45,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     ledger = Ledger(home_of(arguments))
     ledger.check_writable()
-    prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
+    prepared = plan_study(
+        request, ledger.home, arguments.study, arguments.device, _probe_for(options_of(arguments))
+    )
     prepared = check_same(prepared, ledger)
     return _carry_out(arguments, prepared, ledger)
 
@@ -65,7 +72,7 @@ def plan(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     ledger = Ledger(home_of(arguments))
     ledger.check_writable()
-    prepared = plan_study(request, ledger.home, arguments.study, arguments.device)
+    prepared = plan_study(request, ledger.home, arguments.study, arguments.device, _probe_for(None))
     for note in prepared.notes:
         _say(note)
     options = options_of(arguments)
@@ -117,7 +124,13 @@ def extend(arguments: argparse.Namespace) -> int:
     ledger = Ledger(home_of(arguments))
     ledger.check_writable()
     prepared = extended(
-        lambda request: plan_study(request, ledger.home, arguments.study, arguments.device),
+        lambda request: plan_study(
+            request,
+            ledger.home,
+            arguments.study,
+            arguments.device,
+            _probe_for(options_of(arguments)),
+        ),
         ledger,
         arguments.study,
         arguments.add,
@@ -321,6 +334,20 @@ def _deliver(text: str, output: Path | None) -> None:
             write_text(output.resolve(), text)
     except OSError as error:
         raise RequestError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _probe_for(options: Options | None) -> Probe:
+    """Probe backbones where the runs will be made, so that torch is imported there alone."""
+
+    def probe(backbone: str) -> Facts:
+        from ablations.bases import probed_here
+        from ablations.launch.server import ask
+
+        track = options is not None and options.track == "wandb"
+        found: Facts = ask(probed_here, backbone, track=track)
+        return found
+
+    return probe
 
 
 def _agreed(words: str) -> bool:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.bases import (
+    Probe,
     apply_settings,
     check_possible,
     fit_to_data,
     fit_to_hardware,
+    probed_here,
     resolve,
     with_facts,
     with_recipe_of,
@@ -81,26 +83,37 @@ class Prepared:
 
 
 def plan_study(
-    request: Request, home: Path, study: str | None = None, device: str = "auto"
+    request: Request,
+    home: Path,
+    study: str | None = None,
+    device: str = "auto",
+    probe: Probe = probed_here,
 ) -> Prepared:
     """Resolve a request into a plan. Reads data and facts, writes only to the home's memory.
+
+    Args:
+        request: what was asked for.
+        home: the folder of all studies.
+        study: the study's name; None: the request's own.
+        device: what the runs will be on, as `--device` has it.
+        probe: what finds the facts of a backbone that the home does not remember.
 
     Raises:
         RecipeError, DataError, RequestError: what is wrong, before anything is trained.
     """
     ledger = Ledger(home)
-    base = resolve(request.base, ledger.cache)
+    base = resolve(request.base, ledger.cache, probe)
     components = parse_levels(request.add)
     spec = _data_spec(request, base)
     given: tuple[str, ...] = ()
     if request.recipe_of is not None:
         base, given = with_recipe_of(
-            request.recipe_of, base, request.settings, spec.name, ledger.cache
+            request.recipe_of, base, request.settings, spec.name, ledger.cache, probe
         )
     facts = data_facts(spec, ledger.cache, skip_corrupt=request.skip_corrupt)
     base, profiled = fit_to_data(base, facts)
     base, rescaled = apply_settings(base, request.settings)
-    base = with_facts(base, ledger.cache)
+    base = with_facts(base, ledger.cache, probe)
     check_possible(base)
     if base.data.dataset != spec.name:
         raise RequestError(f"data.dataset = {base.data.dataset!r}: choose the data with --data")

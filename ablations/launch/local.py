@@ -1,25 +1,24 @@
 """Runs on this machine: one warm worker process per slot, taking run after run.
 
-Workers are forked from a server that has imported torch once, before any thread or GPU context
-exists; they keep their imports and caches between runs. A worker that dies is replaced, and its
-run recorded as failed. Longer than most: both ends of one protocol, parent and worker, are here.
+Workers are forked from a `server` that has imported torch once; they keep their imports and caches
+between runs. A worker that dies is replaced, and its run recorded as failed. Longer than most: both
+ends of one protocol, parent and worker, are here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from ablations.errors import RequestError
+from ablations.launch import server
 from ablations.launch.job import Ended, Job, Measure, Observe, Stopped, estimate, look, perform
 from ablations.launch.pace import Pace, keep_pace
 from ablations.ledger import TERMINAL, Ledger
@@ -31,12 +30,6 @@ from recipes import RecipeError
 if TYPE_CHECKING:
     from lightning_modules.footprint import Footprint
 
-_PRELOAD = [
-    "lightning_modules.training",
-    "lightning_modules.speed",
-    "lightning_modules.probe",
-    "ablations.launch.job",
-]
 _ANSWERS: dict[type, str] = {Measure: "measured", Observe: "observed", Pace: "paced"}
 _LAST_WORDS = ("ended", *_ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
@@ -71,25 +64,12 @@ class LocalPool:
     """A fixed number of workers, used as a context; leaving it stops them."""
 
     def __init__(self, slots: int, devices: Sequence[str], threads: int, *, track: bool) -> None:
-        self._devices, self._threads = devices, threads
-        # Set before the server starts, so before torch reads them: spinning threads of several
-        # workers on shared cores cost up to five times a run (measured).
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(_PRELOAD + (["wandb"] if track else []))
+        self._devices, self._threads, self._track = devices, threads, track
         self._count = slots  # to begin with
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
-        # Ctrl-C reaches the whole group: the server must not die of it, traceback and all, in the
-        # seconds in which it imports. It inherits the block; its workers ignore the signal anyway.
-        resource_tracker.ensure_running()  # first: it lifts the block where it starts
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._context = server.context(threads=self._threads, track=self._track)
         for slot in range(self._count):
             self._workers.append(self._start(slot))
         return self
@@ -201,13 +181,7 @@ class LocalPool:
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs,), daemon=True)
-        try:
-            process.start()
-        except (EOFError, ConnectionError):
-            raise RequestError(
-                "the process that starts the workers died while it imported torch; what it said"
-                " stands above"
-            ) from None
+        server.started(process)
         theirs.close()
         return _Worker(process=process, connection=ours)
 
