@@ -34,6 +34,7 @@ _MINIVAL = 0.02  # of training, for choices: ResNet-RS section 4.2, 20 of 1,024 
 _DEEPER = {f"resnet{depth}": blocks.layers for depth, blocks in BLOCKS.items() if depth > 200}
 _FACTS_VERSION = 2  # of what is probed: older facts in a home are probed anew
 _NETWORK = ("model.backbone", "model.layers", "model.width")
+_AS_FOLDERS = ("wds", "hf")  # images of any size: the data profile of class folders
 _CACHE_LIMIT = 8 << 30  # bytes of decoded images that a data profile will store
 
 Probe = Callable[[str], Facts]  # from a backbone of timm to its facts
@@ -118,8 +119,9 @@ def fit_to_data(recipe: Recipe, facts: DataFacts) -> tuple[Recipe, str]:
     """
     if recipe.data.dataset == facts.name:
         return recipe, ""
-    changes = profile(facts.name) | {"data.dataset": facts.name}
-    if facts.name == "imagefolder":
+    of_images = facts.name in ("imagefolder", *_AS_FOLDERS)
+    changes = profile("imagefolder" if of_images else facts.name) | {"data.dataset": facts.name}
+    if of_images:
         changes |= _sizes(recipe, facts)
     resolution = changes["data.resolution"]
     backbone = recipe.model.facts

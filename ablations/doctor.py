@@ -70,7 +70,7 @@ def speed(arguments: argparse.Namespace, home: Path, say: Callable[[str], None])
 
     slots = choose_slots(10**6, Options(device=arguments.device))
     execution = Execution(
-        data_folder=spec.folder and spec.folder.expanduser().absolute(),
+        data_folder=spec.settled,
         cache=ledger.cache,
         device=slots.devices[0],
         threads=slots.threads,

@@ -250,7 +250,7 @@ def make_jobs(
     for run in runs:
         arm = plan.layout.arm(run.arm)
         execution = Execution(
-            data_folder=prepared.spec.folder and prepared.spec.folder.expanduser().absolute(),
+            data_folder=prepared.spec.settled,
             cache=ledger.cache,
             device=options.device,
             skip_corrupt=prepared.request.skip_corrupt,

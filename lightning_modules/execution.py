@@ -32,7 +32,7 @@ class Tracking:
 class Execution:
     """Devices, folders and cadence of one run."""
 
-    data_folder: Path | None = None  # of `recipe.data.dataset`; None where it needs none
+    data_folder: Path | str | None = None  # of `recipe.data.dataset`; None where it needs none
     cache: Path | None = None  # decoded images and remembered fingerprints; None: a temporary one
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "mps"; auto takes what there is
     threads: int | None = None  # torch's threads on a CPU; None leaves them as they are

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.streams import permutation
 from recipes import Schedule
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Loader:
         device = data.trainer.strategy.root_device if data.trainer else torch.device("cpu")
         order = np.arange(len(self._part))
         if self._train:
-            order = permutation(data.seed, "order", epoch, len(self._part))[: len(self) * size]
+            order = self._part.order(data.seed, epoch)[: len(self) * size]
         ahead = size * self.together
         groups = self._groups(order, range(0, len(order), ahead), epoch, ahead)
         images, first, magnitude = torch.empty(0), 0, None

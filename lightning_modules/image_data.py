@@ -37,7 +37,7 @@ from lightning_modules.data import DataError, DataSpec, crop, fetch
 from lightning_modules.data.crops import Fetched
 from lightning_modules.feeding import Batch, Loader
 from lightning_modules.opened import Opened, Part, open_data
-from lightning_modules.streams import draws, permutation, redrawn, seed_torch, stream_seed
+from lightning_modules.streams import draws, redrawn, seed_torch, stream_seed
 from recipes import Recipe, at
 
 # Per-channel statistics of ImageNet, as in tensorflow/tpu's resnet_preprocessing (times 255).
@@ -67,7 +67,7 @@ class ImageData(pl.LightningDataModule):
         self,
         recipe: Recipe,
         *,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         seed: int = 0,
         cache: Path | None = None,
         threads: int = 1,
@@ -168,7 +168,7 @@ class ImageData(pl.LightningDataModule):
         loader = Loader(self, part)
         order = np.arange(self.size(part))
         if part == "train":
-            order = permutation(self.seed, "order", 0, self.size(part))
+            order = self._parts[part].order(self.seed, 0)
         last = max(len(order) - images, 0)
         return [loader.batch(order, min(place * images, last), 0, images) for place in range(count)]
 

@@ -26,6 +26,7 @@ from lightning_modules.data import (
 )
 from lightning_modules.data.memory import stat_files
 from lightning_modules.data.sources import DATA_FORMATS
+from lightning_modules.streams import permutation
 from recipes import Data
 
 _SPLITS = 8  # partitions of one set that are held: a seed of its own each where a subset is drawn
@@ -45,6 +46,15 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """Return the places of this part in the order of an epoch."""
+        order = permutation(seed, "order", epoch, len(self))
+        windows = self.items.windows(seed, epoch)
+        if windows is None:
+            return order
+        ordered: np.ndarray = order[np.argsort(windows[self.index[order]], kind="stable")]
+        return ordered
 
     @property
     def streams(self) -> bool:

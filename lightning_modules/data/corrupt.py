@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from lightning_modules.data.errors import CorruptImageError, corrupt_images
+from lightning_modules.data.errors import CorruptImageError, DataError, corrupt_images
 from lightning_modules.data.fingerprint import files_fingerprint
 from lightning_modules.data.items import EncodedItems, Items, Source
 from lightning_modules.data.memory import recall, remember, stat_files
@@ -32,6 +32,8 @@ def check_decodable(
     Raises:
         DataError: names the corrupt images.
     """
+    if source.identity and not source.files:
+        return  # at addresses: their headers were read; all would be fetched once more
     checked = {"checked": [*source.skipped]}
     known: Mapping[str, object] = {}
     stats = None
@@ -61,6 +63,8 @@ def leave_out_corrupt(source: Source, memory: Path | None) -> Source:
 
     Raises where a class would be left without images.
     """
+    if source.identity and not source.files:
+        raise DataError("--skip-corrupt reads every image: give shards on a disk, or mend them.")
     if memory is None or not source.files:
         return source.without(_corrupt_names(source))
     stats = stat_files(source.folder, source.files)

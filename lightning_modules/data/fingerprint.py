@@ -12,6 +12,7 @@ from lightning_modules.data.errors import DataError
 from lightning_modules.data.items import ArrayItems, DataSpec, Source
 from lightning_modules.data.memory import (
     Stats,
+    combined,
     encoded,
     recall,
     recall_hashes,
@@ -32,6 +33,8 @@ def data_fingerprint(source: Source, memory: Path | None) -> str:
         source: With its skipped images, if any, which are part of the identity.
         memory: The folder that remembers hashes; None reads every file.
     """
+    if source.identity:
+        return fingerprint_without(source.identity, source.skipped)
     if not source.files:
         return fingerprint_without(_hash_arrays(source), source.skipped)
     stats = stat_files(source.folder, source.files)
@@ -69,11 +72,7 @@ def fingerprint_without(fingerprint: str, skipped: tuple[str, ...]) -> str:
 
 
 def _combine(stats: Stats, digests: list[bytes]) -> str:
-    """Hash one line per file: its relative path, size and content hash."""
-    whole = hashlib.sha256()
-    for name, size, digest in zip(stats.files, stats.sizes.tolist(), digests, strict=True):
-        whole.update(encoded(f"{name}\t{size}\t{digest.hex()}\n"))
-    return whole.hexdigest()
+    return combined(zip(stats.files, stats.sizes.tolist(), digests, strict=True))
 
 
 def _hash_files(stats: Stats, known: dict[int, bytes]) -> list[bytes]:

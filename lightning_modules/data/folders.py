@@ -43,7 +43,7 @@ def existing_folder(spec: DataSpec) -> Path:
     if spec.folder is None:
         raise DataError(f"{spec.name} needs a folder: {spec.name}:DIR.")
     try:
-        folder = Path(os.path.abspath(spec.folder.expanduser()))
+        folder = Path(os.path.abspath(Path(spec.folder).expanduser()))
     except RuntimeError:
         raise DataError(f"{spec.text}: there is no such user.") from None
     if folder.is_dir():

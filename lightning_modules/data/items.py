@@ -23,7 +23,14 @@ class DataSpec:
     """The DATA word of the command line, taken apart."""
 
     name: str
-    folder: Path | None = None  # None only where the data comes with the program
+    folder: Path | str | None = None  # None: it comes with the program; a text: no one folder
+
+    @property
+    def settled(self) -> Path | str | None:
+        """Return the folder as it is from anywhere; a text is made so when it is read."""
+        if not isinstance(self.folder, Path):
+            return self.folder
+        return self.folder.expanduser().absolute()
 
     @property
     def text(self) -> str:
@@ -46,6 +53,10 @@ class ArrayItems:
         """Return image `i` as `(height, width, 3)`."""
         image: Pixels = self.pixels[i]
         return image
+
+    def windows(self, seed: int, epoch: int) -> Index | None:
+        """Return None: an epoch mixes all images."""
+        return None
 
     def native_size(self) -> tuple[int, int] | None:
         """Return the `(height, width)` that all images have."""
@@ -74,6 +85,10 @@ class EncodedItems(ABC):
     def title(self, i: int) -> str:
         """Return what an error calls image `i`."""
         return self.names[i]
+
+    def windows(self, seed: int, epoch: int) -> Index | None:
+        """Return by image the window of an epoch in which it comes, or None: it mixes all."""
+        return None
 
     def read(self, i: int) -> Pixels:
         """Return image `i` as `(height, width, 3)`; raise `CorruptImageError` where it is none."""
@@ -132,6 +147,7 @@ class Source:
     folder: Path  # what the names in `files` are relative to
     files: tuple[str, ...]  # sorted; every file whose content decides images or labels
     skipped: tuple[str, ...] = ()  # corrupt images that were left out on request
+    identity: str = ""  # fingerprint of what is not in files
 
     def without(self, names: Sequence[str]) -> Source:
         """Return the source with the images `names` left out and listed as skipped."""

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -125,6 +125,14 @@ def remember_hashes(memory: Path, name: str, stats: Stats, digests: list[bytes])
     )
     with write_aside(_hashes_path(memory, name, stats.folder)) as file:
         file.write(buffer.getbuffer())
+
+
+def combined(lines: Iterable[tuple[str, int, bytes]]) -> str:
+    """Return the hash of a set of files: of their relative names, sizes and content hashes."""
+    whole = hashlib.sha256()
+    for name, size, digest in lines:
+        whole.update(encoded(f"{name}\t{size}\t{digest.hex()}\n"))
+    return whole.hexdigest()
 
 
 def encoded(text: str) -> bytes:

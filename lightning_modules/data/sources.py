@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lightning_modules.data import cifar, digits, folders, imagenet
+from lightning_modules.data import cifar, digits, folders, imagenet, shards
 from lightning_modules.data.errors import DataError
 from lightning_modules.data.items import DataSpec, Source
 
@@ -19,8 +19,13 @@ class DataFormat:
 
     form: str  # how it is written
     summary: str
-    open: Callable[[DataSpec], Source]
+    open: Callable[[DataSpec, Path | None], Source]  # the path: of what is remembered
     list_files: Callable[[DataSpec], tuple[Path, tuple[str, ...]]]
+    place: Callable[[str], Path | str] = Path  # from the text after the colon
+
+
+def _without_memory(open_: Callable[[DataSpec], Source]) -> Callable[..., Source]:
+    return lambda spec, memory: open_(spec)
 
 
 DATA_FORMATS: Mapping[str, DataFormat] = MappingProxyType(
@@ -28,32 +33,39 @@ DATA_FORMATS: Mapping[str, DataFormat] = MappingProxyType(
         "digits": DataFormat(
             "digits",
             "scikit-learn's 1797 handwritten digits, 8 x 8; nothing to download",
-            digits.open_digits,
+            _without_memory(digits.open_digits),
             digits.list_files,
         ),
         "cifar10": DataFormat(
             "cifar10:DIR",
             "CIFAR-10 as published (python or binary) or as class folders",
-            cifar.open_cifar,
+            _without_memory(cifar.open_cifar),
             cifar.list_files,
         ),
         "cifar100": DataFormat(
             "cifar100:DIR",
             "CIFAR-100 as published (python or binary) or as class folders",
-            cifar.open_cifar,
+            _without_memory(cifar.open_cifar),
             cifar.list_files,
         ),
         "imagefolder": DataFormat(
             "imagefolder:DIR",
             "class folders: train/<class>/ with val/, validation/ or test/",
-            folders.open_folders,
+            _without_memory(folders.open_folders),
             folders.list_files,
         ),
         "imagenet": DataFormat(
             "imagenet:DIR",
             "ImageNet: train/<wnid>/ with val/<wnid>/ or a flat val/ and its list of labels",
-            imagenet.open_imagenet,
+            _without_memory(imagenet.open_imagenet),
             imagenet.list_files,
+        ),
+        "wds": DataFormat(
+            shards.FORM,
+            "WebDataset shards, on disk or at web addresses, as train-{00..99}.tar,val.tar",
+            shards.open_shards,
+            shards.list_files,
+            shards.place,
         ),
     }
 )
@@ -78,7 +90,7 @@ def parse_data(text: str) -> DataSpec:
         return DataSpec(name)
     if not folder:
         raise DataError(f"{text!r} lacks its folder; write {form}.")
-    return DataSpec(name, Path(folder))
+    return DataSpec(name, DATA_FORMATS[name].place(folder))
 
 
 def open_source(
@@ -92,7 +104,7 @@ def open_source(
             are listed in `Source.skipped`.
         memory: The folder that remembers the outcome of that check; None checks anew.
     """
-    source = DATA_FORMATS[spec.name].open(spec)
+    source = DATA_FORMATS[spec.name].open(spec, memory)
     if not skip_corrupt:
         return source
     from lightning_modules.data.corrupt import leave_out_corrupt
