@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lightning_modules.data import cifar, digits, folders, imagenet, shards
+from lightning_modules.data import cifar, digits, folders, huggingface, imagenet, shards
 from lightning_modules.data.errors import DataError
 from lightning_modules.data.items import DataSpec, Source
 
@@ -66,6 +66,13 @@ DATA_FORMATS: Mapping[str, DataFormat] = MappingProxyType(
             shards.open_shards,
             shards.list_files,
             shards.place,
+        ),
+        "hf": DataFormat(
+            huggingface.FORM,
+            "a set of the Hugging Face datasets library (the extra hf)",
+            _without_memory(huggingface.open_hub),
+            huggingface.list_files,
+            huggingface.place,
         ),
     }
 )
