@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lightning_modules.data import cifar, digits, folders, huggingface, imagenet, shards
+from lightning_modules.data import (
+    cifar,
+    digits,
+    folders,
+    huggingface,
+    imagenet,
+    shard_names,
+    shards,
+)
 from lightning_modules.data.errors import DataError
 from lightning_modules.data.items import DataSpec, Source
 
@@ -61,11 +69,11 @@ DATA_FORMATS: Mapping[str, DataFormat] = MappingProxyType(
             imagenet.list_files,
         ),
         "wds": DataFormat(
-            shards.FORM,
+            shard_names.FORM,
             "WebDataset shards, on disk or at web addresses, as train-{00..99}.tar,val.tar",
             shards.open_shards,
             shards.list_files,
-            shards.place,
+            shard_names.place,
         ),
         "hf": DataFormat(
             huggingface.FORM,
