@@ -54,6 +54,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
     return Options(
         device=arguments.device,
         slots=arguments.slots,
+        compile=arguments.compile,
         keep=arguments.keep,
         retry=arguments.retry,
         track=arguments.track or config.get("track", "wandb"),

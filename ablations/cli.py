@@ -329,6 +329,12 @@ def _execution_options(parser: _Parser) -> None:
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
     parser.add_argument(
+        "--compile",
+        choices=("never", "auto", "always"),
+        default="never",
+        help="torch.compile the network's blocks: auto where a run is long enough to win it back",
+    )
+    parser.add_argument(
         "--keep",
         choices=("none", "ema", "last"),
         help="final weights to keep, of every run; ema is the raw ones where none are averaged"

@@ -62,6 +62,7 @@ class Options:
 
     device: str = "auto"
     slots: int | None = None  # runs at once; None: one per GPU, or per core
+    compile: str = "never"  # as Execution has it
     keep: str | None = None  # none, ema, last; None: the base's and the full arm's own
     retry: bool = False
     track: str = "wandb"  # or none
@@ -253,6 +254,7 @@ def make_jobs(
             data_folder=prepared.spec.settled,
             cache=ledger.cache,
             device=options.device,
+            compile=options.compile,
             skip_corrupt=prepared.request.skip_corrupt,
             data_fingerprint=plan.data_fingerprint,
             keep=options.keep or (_own_weights(arm.recipe) if run.arm in plan.ends else "none"),

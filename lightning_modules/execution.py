@@ -36,6 +36,7 @@ class Execution:
     cache: Path | None = None  # decoded images and remembered fingerprints; None: a temporary one
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "mps"; auto takes what there is
     threads: int | None = None  # torch's threads on a CPU; None leaves them as they are
+    compile: str = "never"  # blocks of the network: never, auto (where it pays) or always
     evaluations: int = 5  # points of the minival curve, at most one per epoch
     skip_corrupt: bool = False
     data_fingerprint: str | None = None  # that the data must have; None: as they are
@@ -79,5 +80,6 @@ class Result:
     params: int
     macs: int
     device: str
+    compiled: int = 0  # blocks of the network that were compiled for the training
     message: str = ""
     training: str | None = None  # what names its training, where other runs were read off it too

@@ -47,6 +47,7 @@ class Common:
     data_seconds: float | None
     train_images_per_second: float
     device: str
+    compiled: int
     training: str | None
 
 

@@ -23,6 +23,7 @@ import torch
 
 from lightning_modules import cost
 from lightning_modules.classifier import Classifier
+from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
 from lightning_modules.files import read_json, write_json
 from lightning_modules.image_data import ImageData
@@ -104,6 +105,7 @@ def fit_together(
     data.setup()
     others = [readings[place].recipe for place in order[1:]]
     module = Classifier(recipe, classes=data.classes, seed=seed, others=others)
+    compiled = _compiled(module, recipe, execution.compile, device, data)
     curves = Curves(folder / "metrics.jsonl", began)
     results: dict[int, Result] = {}
     with quiet():
@@ -135,6 +137,7 @@ def fit_together(
                 * recipe.data.batch_size
                 / max(curves.seconds, 1e-9),
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                compiled=compiled,
                 training=folder.name if len(readings) > 1 else None,
             )
             seen: dict[Any, Any] = {}
@@ -150,6 +153,19 @@ def fit_together(
             track(readings[place], results[place])
     shutil.rmtree(resume.parent, ignore_errors=True)
     return [results[place] for place in range(len(readings))]
+
+
+def _compiled(
+    module: Classifier, recipe: Recipe, choice: str, device: torch.device, data: ImageData
+) -> int:
+    """Compile the network's blocks where the run is long enough; return how many."""
+    if choice == "never":
+        return 0
+    _, macs = cost.count(recipe.model, data.classes, recipe.data.resolution)
+    images = recipe.optim.epochs * data.steps_per_epoch * recipe.data.batch_size
+    if hindrance(recipe) or not pays(choice, device, 3.0 * 2.0 * macs * images):
+        return 0
+    return compile_blocks(module.network)
 
 
 def _checkpoint_of(folder: Path, recipes: Sequence[Recipe]) -> Path:
