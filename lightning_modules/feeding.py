@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.opened import HOST
 from recipes import Schedule
 
 if TYPE_CHECKING:
@@ -69,12 +70,12 @@ class Loader:
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, those prepared together on the device that trains."""
         data, size = self._data, self.batch_size
-        device = data.trainer.strategy.root_device if data.trainer else torch.device("cpu")
+        device = data.trainer.strategy.root_device if data.trainer else HOST
         order = np.arange(len(self._part))
         if self._train:
             order = self._part.order(data.seed, epoch)[: len(self) * size]
         ahead = size * self.together
-        groups = self._groups(order, range(0, len(order), ahead), epoch, ahead)
+        groups = self._groups(order, range(0, len(order), ahead), epoch, ahead, device)
         images, first, magnitude = torch.empty(0), 0, None
         for start in range(0, len(order), size):
             self._tell()
@@ -86,20 +87,26 @@ class Loader:
             now, past = data.randaugment and data.randaugment.magnitude, start - group.start
             if past == 0 or now != magnitude:
                 first, magnitude = start, now
-                images = data.augmented(group.images[past:].to(device), epoch, start)
+                raw = group.images[past:].to(device, non_blocking=True)
+                images = data.augmented(raw, epoch, start)
             part = images[start - first : start - first + size]
             yield Batch(part, group.targets[past : past + size], start, True, True)
 
-    def _groups(self, order: np.ndarray, starts: range, epoch: int, size: int) -> Iterator[Batch]:
-        """Read an epoch; what is not stored is decoded two ahead, while the network works."""
-        if not self._part.streams:
+    def _groups(
+        self, order: np.ndarray, starts: range, epoch: int, size: int, device: torch.device
+    ) -> Iterator[Batch]:
+        """Read an epoch; what is decoded, or gathered for a GPU, is ready two ahead of the network.
+
+        On a CPU a stored set is not: gathering would take the cores that the network has.
+        """
+        if not self._part.streams and device.type == "cpu":
             for start in starts:
                 yield self.batch(order, start, epoch, size)
             return
         with ThreadPoolExecutor(1) as pool:
             waiting: list[Future[Batch]] = []
             for start in starts:
-                waiting.append(pool.submit(self.batch, order, start, epoch, size))
+                waiting.append(pool.submit(self.batch, order, start, epoch, size, device))
                 if len(waiting) > 2:
                     yield waiting.pop(0).result()
             for future in waiting:
@@ -109,11 +116,18 @@ class Loader:
         if self._train and self._data.on_request is not None:
             self._data.on_request()
 
-    def batch(self, order: np.ndarray, start: int, epoch: int, size: int) -> Batch:
-        """Return up to `size` images from a place of the epoch's order on."""
+    def batch(
+        self,
+        order: np.ndarray,
+        start: int,
+        epoch: int,
+        size: int,
+        device: torch.device = HOST,
+    ) -> Batch:
+        """Return up to `size` images from a place of the epoch's order on, on their way to one."""
         places = order[start : start + size]
         if self._part.streams:
             images = self._data.decoded(self._part, places, epoch, start, self._train)
         else:
-            images = self._part.gather(places)
+            images = self._part.gather(places, device)
         return Batch(images, self._part.labels[torch.from_numpy(places)], start, self._train)

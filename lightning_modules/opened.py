@@ -6,6 +6,8 @@ were, which is what the memory of fingerprints trusts too (`data.memory`).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ from lightning_modules.data.sources import DATA_FORMATS
 from lightning_modules.streams import permutation
 from recipes import Data
 
+HOST = torch.device("cpu")
+_RESIDENT = 2 << 30  # bytes of images that a GPU keeps at most, and an eighth of what it has free
 _SPLITS = 8  # partitions of one set that are held: a seed of its own each where a subset is drawn
 
 
@@ -39,8 +43,14 @@ class Part:
     no faster to gather from.
     """
 
-    def __init__(self, items: Items, index: np.ndarray, stored: np.ndarray | None) -> None:
-        self.items, self.index = items, index
+    def __init__(
+        self,
+        items: Items,
+        index: np.ndarray,
+        stored: np.ndarray | None,
+        resident: Callable[[torch.device], Tensor | None] = lambda device: None,
+    ) -> None:
+        self.items, self.index, self._resident = items, index, resident
         self.labels = torch.from_numpy(np.ascontiguousarray(items.labels[index]))
         self._stored = None if stored is None else np.asarray(stored)
 
@@ -61,10 +71,20 @@ class Part:
         """Whether images are decoded at every access."""
         return self._stored is None
 
-    def gather(self, places: np.ndarray) -> Tensor:
-        """Return the stored images at places of this part, as a copy."""
+    def gather(self, places: np.ndarray, device: torch.device = HOST) -> Tensor:
+        """Return the stored images at places of this part, as a copy.
+
+        For a GPU they are gathered there, where the set is kept there too; else they are in memory
+        that it can fetch by itself.
+        """
         assert self._stored is not None
-        return torch.from_numpy(self._stored[self.index[places]])
+        index = self.index[places]
+        if device.type != "cuda":
+            return torch.from_numpy(self._stored[index])
+        kept = self._resident(device)
+        if kept is None:
+            return torch.from_numpy(self._stored[index]).pin_memory()
+        return kept.index_select(0, torch.from_numpy(index).to(device))
 
 
 @dataclass(eq=False)
@@ -75,6 +95,7 @@ class Opened:
     fingerprint: str  # "" where nobody needs it
     stored: dict[str, np.ndarray | None]
     _splits: dict[Any, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _residents: dict[tuple[str, torch.device], Tensor | None] = field(default_factory=dict)
 
     def parts(self, data: Data, seed: int) -> dict[str, Part]:
         """Return train, minival and validation for the leaves of a recipe and a run's seed.
@@ -91,11 +112,30 @@ class Opened:
             self._splits[key] = training_parts(source.train, data, seed)
         train, minival = self._splits[key]
         everything = np.arange(len(source.validation))
+
+        def part(name: str, items: Items, index: np.ndarray) -> Part:
+            return Part(items, index, self.stored[name], functools.partial(self._resident, name))
+
         return {
-            "train": Part(source.train, train, self.stored["train"]),
-            "minival": Part(source.train, minival, self.stored["train"]),
-            "validation": Part(source.validation, everything, self.stored["validation"]),
+            "train": part("train", source.train, train),
+            "minival": part("train", source.train, minival),
+            "validation": part("validation", source.validation, everything),
         }
+
+    def _resident(self, name: str, device: torch.device) -> Tensor | None:
+        """Return the stored images on a GPU, for all runs of this process, where they are few."""
+        key, stored = (name, device), self.stored[name]
+        if key not in self._residents:
+            free = torch.cuda.mem_get_info(device)[0]
+            self._residents[key] = None if stored is None else resident(stored, device, free)
+        return self._residents[key]
+
+
+def resident(stored: np.ndarray, device: torch.device, free: int) -> Tensor | None:
+    """Return images on a device, or None where they take too much of its `free` bytes."""
+    if stored.nbytes > min(_RESIDENT, free // 8):
+        return None
+    return torch.from_numpy(np.array(stored)).to(device)
 
 
 _last: tuple[Any, Opened] | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from lightning_modules import ImageData
 from lightning_modules.feeding import Loader
+from lightning_modules.opened import HOST, resident
 from lightning_modules.streams import permutation
 from recipes import Recipe, edit, linear
 
@@ -72,6 +74,42 @@ def test_a_magnitude_that_is_moved_holds_from_the_next_batch_on(tiny, cache):
 def test_where_every_step_has_its_own_magnitude_batches_are_prepared_one_by_one(tiny, cache):
     moving = edit(tiny, RANDAUGMENT | {"augment.randaug_magnitude": linear(2.0, 10.0)})
     assert Loader(opened(moving, cache), "train").together == 1
+
+
+def test_batches_that_are_ready_ahead_are_the_same(tiny, cache):
+    """As for a GPU, which this machine may lack: the path of decoded sets, with a stored one."""
+    data = opened(edit(tiny, RANDAUGMENT), cache)
+    loader = Loader(data, "train")
+    order, ahead = permutation(data.seed, "order", 1, data.size("train")), 128
+    starts = range(0, len(order), ahead)
+    host = [*loader._groups(order, starts, 1, ahead, HOST)]
+    gathered = loader.batch
+    loader.batch = lambda *arguments: gathered(*arguments[:4])  # with no GPU to gather on
+    ready = [*loader._groups(order, starts, 1, ahead, torch.device("cuda"))]
+    for one, other in zip(host, ready, strict=True):
+        assert one.start == other.start
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets, other.targets)
+
+
+def test_a_gpu_keeps_a_set_that_takes_little_of_it():
+    stored = np.arange(48, dtype=np.uint8).reshape(4, 3, 2, 2)
+    kept = resident(stored, HOST, 8 * stored.nbytes)
+    assert torch.equal(kept, torch.from_numpy(stored))
+    assert resident(stored, HOST, 8 * stored.nbytes - 8) is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_given_the_same_images(tiny, cache):
+    data, device = opened(tiny, cache), torch.device("cuda", 0)
+    part, places = data.part("train"), np.array([5, 0, 9])
+    on_gpu = part.gather(places, device)
+    assert on_gpu.device == device
+    assert torch.equal(on_gpu.cpu(), part.gather(places))
+    part._resident = lambda device: None
+    pinned = part.gather(places, device)
+    assert pinned.is_pinned()
+    assert torch.equal(pinned, part.gather(places))
 
 
 def test_large_batches_are_prepared_one_by_one(tiny, cache):
