@@ -16,7 +16,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lightning_modules.augment import operations as ops
-from lightning_modules.augment.resample import check_images, on_device, put, warp
+from lightning_modules.augment.resample import (
+    AXES,
+    check_images,
+    on_device,
+    put,
+    warp,
+    ways_to_warp,
+)
 from lightning_modules.augment.spaces import Argument, find_space
 from lightning_modules.streams import draws
 
@@ -137,13 +144,19 @@ class RandAugment:
         values = np.array([a.base for a in arguments])[chosen] + steps
         groups = np.array([_GROUPS[name] for name in names])[chosen]
         groups[uniforms[:, 1] >= probability] = _NONE
+        maps = np.empty((len(images), 6))
+        warps = np.flatnonzero(groups == _WARP)
+        maps[warps] = self._matrices(images, chosen[warps], values[warps])
+        # One group for each kernel and way to warp, so that no image is copied twice.
+        kernels = np.floor(uniforms[warps, 5] * len(self._rules.kernels)).astype(np.int64)
+        groups[warps] += len(AXES) * kernels + ways_to_warp(maps[warps])
 
         def grouped(group: int, part: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
             if group == _TABLE:
                 return ops.look_up(part, self._tables(part, chosen[rows], values[rows]))
-            if group == _WARP:
-                matrices = self._matrices(part, chosen[rows], values[rows])
-                return self._warped(part, matrices, uniforms[rows, 5])
+            if group >= _WARP:
+                kernel = self._rules.kernels[(group - _WARP) // len(AXES)]
+                return warp(part, maps[rows], self._rules.fill, kernel)
             if group == _COLOR:
                 return ops.color(part, values[rows])
             if group == _SHARPNESS:
@@ -204,18 +217,6 @@ class RandAugment:
             matrices[rows] = _MATRICES[name](value, size, self._rules.anchor)
         return matrices
 
-    def _warped(self, images: Tensor, matrices: Floats, uniforms: Floats) -> Tensor:
-        kernels = self._rules.kernels
-        if len(kernels) == 1:
-            return warp(images, matrices, self._rules.fill, kernels[0])
-        return _partitioned(
-            images,
-            np.floor(uniforms * len(kernels)).astype(np.int64),
-            lambda kernel, part, rows: warp(
-                part, matrices[rows], self._rules.fill, kernels[kernel]
-            ),
-        )
-
 
 def _partitioned(
     images: Tensor,
@@ -232,7 +233,7 @@ def _partitioned(
 
 
 # One call serves all images of a group, whichever of its operations each image drew.
-_NONE, _TABLE, _WARP, _COLOR, _SHARPNESS, _CUTOUT = range(-1, 5)
+_NONE, _TABLE, _COLOR, _SHARPNESS, _CUTOUT, _WARP = range(-1, 5)  # warps are the last: see `_layer`
 
 _TABLES: Mapping[str, Callable[[Floats], ops.Table]] = {
     "Invert": ops.invert_tables,

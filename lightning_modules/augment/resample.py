@@ -16,6 +16,7 @@ from torch import Tensor
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 WARP_INTERPOLATIONS = ("nearest", *INTERPOLATIONS)
+AXES = (0, 2, 3)  # of a batch, along which pixels slide; 0: a map that does more
 
 Taken = Callable[[Tensor, Tensor], Tensor]  # (column, row) -> the pixels there
 
@@ -125,17 +126,24 @@ def warp(
         raise ValueError(
             f"interpolation {interpolation!r} is not one of {list(WARP_INTERPOLATIONS)}"
         )
-    slides = [
-        (matrices == np.where(free, matrices, np.eye(2, 3).ravel())).all(axis=1)
-        for free in ([0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 0, 1])
-    ]
+    ways = ways_to_warp(matrices)
+    found = np.unique(ways)
+    if len(found) == 1:
+        return _warped(images, matrices, fill, interpolation, AXES[found[0]])
     result = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for rows, slid in ((slides[0], 3), (slides[1] & ~slides[0], 2), (~(slides[0] | slides[1]), 0)):
-        place = np.flatnonzero(rows)
-        if len(place):
-            part = images.index_select(0, on_device(place, images))
-            put(result, place, _warped(part, matrices[place], fill, interpolation, slid))
+    for way in found:
+        rows = np.flatnonzero(ways == way)
+        part = images.index_select(0, on_device(rows, images))
+        put(result, rows, _warped(part, matrices[rows], fill, interpolation, AXES[way]))
     return result
+
+
+def ways_to_warp(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return for each map (N, 6) a place in `AXES`: along which axis pixels slide, if they do."""
+    straight = matrices == (1, 0, 0, 0, 1, 0)
+    along_rows = straight[:, [0, 3, 4, 5]].all(axis=1)
+    along_columns = straight[:, [0, 1, 2, 4]].all(axis=1)
+    return np.where(along_rows, 2, np.where(along_columns, 1, 0))
 
 
 def _warped(
