@@ -180,7 +180,7 @@ def _labels(
     if isinstance(kind, datasets.ClassLabel):
         return chosen, tuple(kind.names)
     values = sorted({*train[chosen], *validation[chosen]}, key=lambda one: (str(type(one)), one))
-    if all(isinstance(one, int) for one in values):
+    if all(isinstance(one, int) for one in values) and max(values) < len(train):
         return chosen, tuple(str(number) for number in range(max(values) + 1))
     if not all(isinstance(one, str) for one in values) or len(values) < 2:
         raise DataError(

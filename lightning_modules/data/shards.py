@@ -134,7 +134,9 @@ def _classes(indices: Sequence[ShardIndex], spec: DataSpec) -> tuple[str, ...]:
     """Return the classes: numbers up to the largest, or the sorted names."""
     found = sorted({label for index in indices for label in index.labels})
     if all(label.isdecimal() for label in found):
-        largest = max(int(label) for label in found)
+        largest, images = max(int(label) for label in found), sum(len(i.keys) for i in indices)
+        if largest >= images:
+            raise DataError(f"{spec.text} has a class {largest}, and {images} images in all.")
         return tuple(str(number) for number in range(largest + 1))
     if len(found) < 2:
         raise DataError(f"{spec.text} has one class ({found[0]}); classification needs two.")

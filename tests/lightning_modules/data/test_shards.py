@@ -241,7 +241,8 @@ def test_a_changed_or_broken_shard_at_an_address_is_told(tmp_path, served):
         ([("1.png", png(1)), ("1.cls", b"-1")], r"holds '-1': a class's number from 0 on"),
         ([("1.png", png(1)), ("1.cls", b"\xff")], "1.cls is no label"),
         ([("1.txt", b"x")], r"\(train\) holds no image with a label"),
-        ([("1.png", png(1)), ("1.cls", b"3")], "have no image of the class 0, 1, 2"),
+        ([("1.png", png(1)), ("1.cls", b"2")], "have no image of the class 0, 1"),
+        ([("1.png", png(1)), ("1.cls", b"99999999999")], "has a class 99999999999, and 3 images"),
     ],
 )
 def test_what_is_wrong_with_a_sample_is_told(tmp_path, members: Members, message: str):
