@@ -28,6 +28,7 @@ from lightning_modules.augment import (
     RandAugment,
     box_width,
     center_boxes,
+    in_cache,
     random_shift_boxes,
     resize_boxes,
     shift,
@@ -207,10 +208,9 @@ class ImageData(pl.LightningDataModule):
         """Return training images as uint8 at the training resolution, cropped and mirrored."""
         data, count = self.recipe.data, len(images)
         height, width = images.shape[2:]
-        flip = None
-        if data.flip:
-            flip = draws(self.seed, "flip", epoch, start, count, 1)[:, 0] < 0.5
-        if self._parts["train"].streams:  # cropped while decoding; only the mirror is left
+        streams = self._parts["train"].streams
+        flip = None if streams else self._mirrored(epoch, start, count)
+        if streams:  # cropped and mirrored while decoding
             boxes = center_boxes(np.full(count, height), np.full(count, width), 1.0)
         elif data.crop in RANDOM_BOXES:
             boxes = self.random_boxes(epoch, start, np.full(count, height), np.full(count, width))
@@ -232,6 +232,13 @@ class ImageData(pl.LightningDataModule):
         data = self.recipe.data
         uniforms = draws(self.seed, "crop", epoch, start, len(heights), box_width())
         return RANDOM_BOXES[data.crop](uniforms, heights, widths, area=(data.crop_area, 1.0))
+
+    def _mirrored(self, epoch: int, start: int, count: int) -> np.ndarray | None:
+        """Return which of consecutive images of an epoch are mirrored; None: none ever is."""
+        if not self.recipe.data.flip:
+            return None
+        mirrored: np.ndarray = draws(self.seed, "flip", epoch, start, count, 1)[:, 0] < 0.5
+        return mirrored
 
     def _centered(self, images: Tensor) -> Tensor:
         evaluate = self.recipe.evaluate
@@ -258,11 +265,16 @@ class ImageData(pl.LightningDataModule):
         else:
             boxes = center_boxes(heights, widths, 1.0 if train else evaluate.crop_fraction)
 
-        def one(image: Fetched, box: np.ndarray) -> np.ndarray:
-            top, left, tall, wide = (float(number) for number in box)
-            return crop(image, (left, top, left + wide, top + tall), size, interpolation, scaled)
+        flip = self._mirrored(epoch, start, len(images)) if train else None
+        mirrored = np.zeros(len(images), dtype=np.bool_) if flip is None else flip
 
-        pixels = np.stack(self._spread(one, images, boxes))
+        def one(image: Fetched, box: np.ndarray, mirror: bool) -> np.ndarray:
+            top, left, tall, wide = (float(number) for number in box)
+            edges = (left, top, left + wide, top + tall)
+            made = crop(image, edges, size, interpolation, scaled)
+            return made[:, ::-1] if mirror else made
+
+        pixels = np.stack(self._spread(one, images, boxes, mirrored))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def _spread(self, work: Callable[..., Any], *each: Any) -> list[Any]:
@@ -280,18 +292,17 @@ class ImageData(pl.LightningDataModule):
 
 def normalized(images: Tensor) -> Tensor:
     """Return uint8 (N, 3, H, W) as normalised float32, channels last."""
-    count, channels, height, width = images.shape
-    mean, scale = _statistics(images.device, width)
-    rows = images.permute(0, 2, 3, 1).reshape(count, height, width * channels)
-    rows = rows.float().sub_(mean).div_(scale)
-    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
+    mean, scale = _statistics(images.device)
+    made = torch.empty(
+        images.shape, device=images.device, memory_format=torch.channels_last, dtype=torch.float32
+    )
+    for part in in_cache(images):
+        made[part] = images[part].float().sub_(mean).div_(scale)
+    return made
 
 
 @functools.cache
-def _statistics(device: torch.device, width: int) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation in grey levels of each value of a row of pixels.
-
-    Rows, as an innermost dimension of three channels would be many times as slow on a CPU.
-    """
-    mean, scale = (torch.tensor([255.0 * one for one in many] * width) for many in (MEAN, STD))
-    return mean.to(device), scale.to(device)
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel, in grey levels, shaped for a batch."""
+    mean, scale = (torch.tensor([255.0 * one for one in many]) for many in (MEAN, STD))
+    return mean.view(1, 3, 1, 1).to(device), scale.view(1, 3, 1, 1).to(device)

@@ -12,7 +12,7 @@ from lightning_modules.augment.crop import (
     shift,
 )
 from lightning_modules.augment.randaugment import RandAugment
-from lightning_modules.augment.resample import resize_boxes, warp
+from lightning_modules.augment.resample import in_cache, resize_boxes, warp
 from lightning_modules.augment.spaces import SPACES, operation_names
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "operation_names",
     "random_resized_boxes",
     "random_shift_boxes",
+    "in_cache",
     "resize_boxes",
     "shift",
     "warp",

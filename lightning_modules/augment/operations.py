@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_modules.augment.resample import on_device, warp
+from lightning_modules.augment.resample import in_cache, on_device, warp
 
 GREY = 128  # fill of the paper's warps and Cutout (facts 3.6)
 
@@ -40,9 +40,12 @@ _LEVELS = np.arange(256)
 
 def look_up(images: Tensor, tables: Tensor) -> Tensor:
     """Replace each grey level by its entry: images (N, 3, H, W), tables uint8 (N, 1 or 3, 256)."""
-    count, channels, height, width = images.shape
-    index = images.reshape(count, channels, height * width).long()
-    return tables.expand(-1, channels, -1).gather(2, index).reshape(images.shape)
+    made = torch.empty_like(images, memory_format=torch.contiguous_format)
+    tables = tables.expand(-1, images.shape[1], -1)
+    for part in in_cache(images):
+        index = images[part].flatten(2).long()
+        made[part] = tables[part].gather(2, index).view_as(made[part])
+    return made
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -176,8 +179,11 @@ def equalize_tables(images: Tensor) -> Tensor:
 
 def color(images: Tensor, factors: Floats) -> Tensor:
     """Blend with the grey image: factors (N,) of 0 give grey, 1 the image."""
-    grey = _grey(images)[:, None]
-    return _blended(grey, images.float(), on_device(np.asarray(factors, dtype=np.float32), images))
+    made, factor = torch.empty_like(images), _factors(factors, images)
+    for part in in_cache(images):
+        grey = _grey(images[part])[:, None]
+        made[part] = _blended(grey, images[part].float(), factor[part])
+    return made
 
 
 def sharpness(images: Tensor, factors: Floats) -> Tensor:
@@ -185,14 +191,11 @@ def sharpness(images: Tensor, factors: Floats) -> Tensor:
 
     The outer pixels have no full neighbourhood and stay.
     """
-    pixels = images.float()
-    smooth = pixels.clone()
-    if min(images.shape[2:]) > 2:
-        lines = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
-        total = lines[:, :, :, :-2] + lines[:, :, :, 1:-1] + lines[:, :, :, 2:]
-        total = total + 4.0 * pixels[:, :, 1:-1, 1:-1]  # the kernel: 5 in the middle, 1 around
-        smooth[:, :, 1:-1, 1:-1] = torch.floor((2.0 * total + 13.0) / 26.0)  # total / 13, rounded
-    return _blended(smooth, pixels, on_device(np.asarray(factors, dtype=np.float32), images))
+    made, factor = torch.empty_like(images), _factors(factors, images)
+    for part in in_cache(images):
+        pixels = images[part].float()
+        made[part] = _blended(_smooth(pixels), pixels, factor[part])
+    return made
 
 
 def cutout(images: Tensor, half_sides: Floats, centers: Floats, fill: int) -> Tensor:
@@ -289,6 +292,20 @@ def _grey(images: Tensor) -> Tensor:
     red, green, blue = images.float().unbind(1)
     total = red * 19595.0 + green * 38470.0 + blue * 7471.0 + 32768.0  # PIL Convert.c, rec. 601
     return torch.floor(total / 65536.0)
+
+
+def _smooth(pixels: Tensor) -> Tensor:
+    smooth = pixels.clone()
+    if min(pixels.shape[2:]) > 2:
+        lines = pixels[:, :, :-2] + pixels[:, :, 1:-1] + pixels[:, :, 2:]
+        total = lines[:, :, :, :-2] + lines[:, :, :, 1:-1] + lines[:, :, :, 2:]
+        total = total + 4.0 * pixels[:, :, 1:-1, 1:-1]  # the kernel: 5 in the middle, 1 around
+        smooth[:, :, 1:-1, 1:-1] = torch.floor((2.0 * total + 13.0) / 26.0)  # total / 13, rounded
+    return smooth
+
+
+def _factors(factors: Floats, images: Tensor) -> Tensor:
+    return on_device(np.asarray(factors, dtype=np.float32), images)
 
 
 def _blended(start: Tensor, end: Tensor, factors: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ as NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -153,13 +153,10 @@ def _warped(
     interpolation: str,
     slid: int,  # the axis along which pixels slide, or 0
 ) -> Tensor:
-    count, on_cpu = len(images), images.device.type == "cpu"
+    on_cpu = images.device.type == "cpu"
     large = on_cpu and images[0, 0].numel() > _SMALL
     if slid:
-        step = max(1, _CACHED // images[0].numel()) if large else count
-        parts = (matrices[place : place + step] for place in range(0, count, step))
-        pairs = zip(images.split(step), parts, strict=True)
-        return torch.cat([_slid(*pair, fill, interpolation, slid) for pair in pairs])
+        return _slid(images, matrices, fill, interpolation, slid)
     if large or (on_cpu and interpolation != "nearest"):
         return _warped_by_pil(images, matrices, fill, interpolation)
     return _sampled(images, matrices, fill, interpolation)
@@ -200,30 +197,47 @@ def _slid(
     length, lines = images.shape[axis], images.shape[5 - axis]
     slope, offset = matrices[:, (1, 2) if axis == 3 else (3, 5)].T[:, :, None]
     source = slope * (np.arange(lines) + 0.5) + offset + 0.5  # of the line's first pixel
-    first, last = np.ceil(-source), np.ceil(length - source)  # inside: from one to before the other
+    inside = np.ceil([-source, length - source]).astype(np.int32)  # from one to before the other
     if interpolation == "nearest":
-        start, taps = np.floor(source), 1
+        start, weights = np.floor(source), []
     else:
         taps = 2 if interpolation == "bilinear" else 4
         start = np.floor(source - 0.5) - (taps // 2 - 1)
+        distances = [np.abs(source - 0.5 - start - tap) for tap in range(taps)]
+        weights = [_tap_weight(torch.from_numpy(each), interpolation) for each in distances]
 
-    def along(values: npt.NDArray[np.float64]) -> Tensor:  # (N, lines) for a batch's axes
-        return on_device(values, images).unsqueeze(1).unsqueeze(axis)
+    def along(values: Tensor) -> Tensor:  # (N, lines) for a batch's axes
+        return values.to(images.device, non_blocking=True).unsqueeze(1).unsqueeze(axis)
 
-    place = torch.arange(length + taps - 1, device=images.device)
+    from_, first, last = (
+        along(torch.from_numpy(start.astype(np.int64))),
+        *map(along, torch.from_numpy(inside)),
+    )
+    by_tap = [along(weight) for weight in weights]
+    place = torch.arange(length + max(len(weights) - 1, 0), device=images.device)
     place = place[:, None] if axis == 2 else place
-    index = (place + along(start.astype(np.int64))).clamp_(0, length - 1)
-    pixels = images.gather(axis, index.expand(-1, images.shape[1], -1, -1))
-    if taps > 1:
-        floats = pixels.float()
-        total = torch.zeros(images.shape, device=images.device)
-        for tap in range(taps):
-            weight = _tap_weight(along(source - 0.5 - start - tap), interpolation)
-            total += floats.narrow(axis, tap, length) * weight
-        pixels = total.add_(1e-3).clamp_(0, 255).to(torch.uint8)  # as in _interpolated
-    place = place.narrow(axis - 2 if axis == 2 else 0, 0, length)
-    outside = (place < along(first)) | (place >= along(last))
-    return pixels.masked_fill_(outside, fill)
+    within = place.narrow(0 if axis == 2 else -1, 0, length).to(torch.int32)
+    made = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for part in in_cache(images):
+        index = (place + from_[part]).clamp_(0, length - 1)
+        pixels = images[part].gather(axis, index.expand(-1, images.shape[1], -1, -1))
+        if by_tap:
+            floats = pixels.float()
+            total = torch.zeros(images[part].shape, device=images.device)
+            for tap, weight in enumerate(by_tap):
+                total += floats.narrow(axis, tap, length) * weight[part]
+            pixels = total.add_(1e-3).clamp_(0, 255).to(torch.uint8)  # as in _interpolated
+        outside = (within < first[part]) | (within >= last[part])
+        made[part] = pixels.masked_fill_(outside, fill)
+    return made
+
+
+def in_cache(images: Tensor) -> Iterator[slice]:
+    """Yield stretches of a batch whose floats stay in a core's cache; for a GPU, all of it."""
+    count = len(images)
+    step = max(1, _CACHED // images[0].numel()) if images.device.type == "cpu" else count
+    for start in range(0, count, step):
+        yield slice(start, start + step)
 
 
 def _warped_by_pil(

@@ -113,5 +113,5 @@ def test_a_gpu_is_given_the_same_images(tiny, cache):
 
 
 def test_large_batches_are_prepared_one_by_one(tiny, cache):
-    data = opened(edit(tiny, {"data.resolution": 224}), cache)
+    data = opened(edit(tiny, {"data.resolution": 1024}), cache)
     assert Loader(data, "train").together == 1
