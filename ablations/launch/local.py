@@ -216,10 +216,12 @@ def _left_by(job: Job, message: str) -> Ended:
 
 def _work(connection: Connection) -> None:
     """Take jobs from the parent until it says stop or is gone."""
+    from lightning_modules.allocation import keep_freed_memory
     from lightning_modules.cost import resident_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
     signal.signal(signal.SIGTERM, _stop)
+    keep_freed_memory()
     gc.freeze()  # what was imported stays: collecting between runs need not look at it
     before = resident_memory()
     _send(connection, ("ready", None))

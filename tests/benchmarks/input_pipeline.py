@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from lightning_modules import ImageData
+from lightning_modules.allocation import keep_freed_memory
 from recipes import edit, load
 
 BATCH = 64
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as workers do; it serves all three
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     found: dict[int, dict[str, list[float]]] = {}
