@@ -12,8 +12,9 @@ from lightning_modules.augment.crop import (
     shift,
 )
 from lightning_modules.augment.randaugment import RandAugment
-from lightning_modules.augment.resample import in_cache, resize_boxes, warp
+from lightning_modules.augment.resample import in_cache, resize_boxes
 from lightning_modules.augment.spaces import SPACES, operation_names
+from lightning_modules.augment.warping import warp
 
 __all__ = [
     "ATTEMPTS",

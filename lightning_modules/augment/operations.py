@@ -25,7 +25,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_modules.augment.resample import in_cache, on_device, warp
+from lightning_modules.augment.resample import in_cache, on_device
+from lightning_modules.augment.warping import warp
 
 GREY = 128  # fill of the paper's warps and Cutout (facts 3.6)
 

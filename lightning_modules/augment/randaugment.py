@@ -16,15 +16,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from lightning_modules.augment import operations as ops
-from lightning_modules.augment.resample import (
-    AXES,
-    check_images,
-    on_device,
-    put,
-    warp,
-    ways_to_warp,
-)
+from lightning_modules.augment.resample import check_images, on_device, put
 from lightning_modules.augment.spaces import Argument, find_space
+from lightning_modules.augment.warping import AXES, warp, ways_to_warp
 from lightning_modules.streams import draws
 
 Floats = npt.NDArray[np.float64]

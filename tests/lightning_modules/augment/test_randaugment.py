@@ -6,8 +6,8 @@ from torchvision.transforms import RandAugment as TorchvisionRandAugment
 
 from lightning_modules.augment import operations as ops
 from lightning_modules.augment.randaugment import WIDTH, RandAugment
-from lightning_modules.augment.resample import warp
 from lightning_modules.augment.spaces import SPACES, operation_names
+from lightning_modules.augment.warping import warp
 from lightning_modules.streams import draws
 
 ALL = sorted(SPACES)

@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lightning_modules.augment.resample import _sampled, resize_boxes, warp
+from lightning_modules.augment.resample import resize_boxes
+from lightning_modules.augment.warping import _sampled, warp
 
 PIL_NAMES = {
     "nearest": Image.Resampling.NEAREST,
@@ -128,7 +129,7 @@ def test_one_by_one_is_the_whole_batch_within_two_levels(monkeypatch, interpolat
     images, boxes = random_images(9, 60, 50), random_boxes(9, 60, 50)
     flip = np.arange(9) % 2 == 0
     singly = resize_boxes(images, boxes, 48, interpolation, flip)
-    monkeypatch.setattr("lightning_modules.augment.resample._SMALL", 48 * 48)
+    monkeypatch.setattr("lightning_modules.augment.resample.SMALL", 48 * 48)
     off = difference(resize_boxes(images, boxes, 48, interpolation, flip), singly)
     assert off.max() <= 2
     assert off.float().mean() < 0.02
