@@ -105,18 +105,15 @@ def open_shards(spec: DataSpec, memory: Path | None) -> Source:
         for part, where, name in zip(parts, places, ("train", "val"), strict=True)
     )
     if missing := sorted(set(range(len(classes))) - set(train.labels.tolist())):
-        names = shortened([classes[k] for k in missing])
-        raise DataError(f"the training shards of {spec.text} have no image of the class {names}.")
+        lacking = shortened([classes[k] for k in missing])
+        raise DataError(f"the training shards of {spec.text} have no image of the class {lacking}.")
     identity = ""
     if not files:
         _check_headers(train)
         _check_headers(validation)
-        lines = [
-            (name, index.length, index.digest)
-            for where, part in zip(places, parts, strict=True)
-            for name, index in zip(short(where), part, strict=True)
-        ]
-        identity = combined(sorted(lines))
+        names, indices = short([*places[0], *places[1]]), [*parts[0], *parts[1]]
+        lines = zip(names, indices, strict=True)  # as a folder with these files would have it
+        identity = combined(sorted((name, one.length, one.digest) for name, one in lines))
     return Source(spec.name, classes, train, validation, folder, files, identity=identity)
 
 
@@ -133,13 +130,13 @@ def _check_headers(items: ShardItems) -> None:
 def _classes(indices: Sequence[ShardIndex], spec: DataSpec) -> tuple[str, ...]:
     """Return the classes: numbers up to the largest, or the sorted names."""
     found = sorted({label for index in indices for label in index.labels})
+    if len(found) < 2:
+        raise DataError(f"{spec.text} has one class ({found[0]}); classification needs two.")
     if all(label.isdecimal() for label in found):
         largest, images = max(int(label) for label in found), sum(len(i.keys) for i in indices)
         if largest >= images:
             raise DataError(f"{spec.text} has a class {largest}, and {images} images in all.")
         return tuple(str(number) for number in range(largest + 1))
-    if len(found) < 2:
-        raise DataError(f"{spec.text} has one class ({found[0]}); classification needs two.")
     return tuple(found)
 
 
@@ -152,8 +149,8 @@ def _items(
 ) -> ShardItems:
     number = {name: k for k, name in enumerate(classes)}
     names = [
-        f"{part}/{short}/{key}"
-        for short, index in zip(short(places), indices, strict=True)
+        f"{part}/{shard}/{key}"
+        for shard, index in zip(short(places), indices, strict=True)
         for key in index.keys
     ]
     order = sorted(range(len(names)), key=names.__getitem__)

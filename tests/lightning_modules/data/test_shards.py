@@ -183,6 +183,18 @@ def test_shards_at_addresses_are_the_same_set_and_fetched_once(tmp_path, served)
     assert len(asked) == 7
 
 
+def test_parts_in_folders_of_their_own_are_the_same_set_at_addresses(tmp_path, served):
+    root, address, _ = served
+    write_tar(root / "a/train/0.tar", samples(0, 4))
+    write_tar(root / "a/val/0.tar", samples(9, 2))
+    found = [
+        open_source(parse_data(f"wds:{place}/train/0.tar,{place}/val/0.tar"), memory=tmp_path / "c")
+        for place in (root / "a", f"{address}/a")
+    ]
+    assert found[0].train.names == found[1].train.names
+    assert data_fingerprint(found[0], None) == data_fingerprint(found[1], None)
+
+
 def test_more_than_the_cache_holds_is_fetched_as_it_is_needed(tmp_path, served, monkeypatch):
     root, address, asked = served
     shards = 3 * WINDOW
@@ -242,6 +254,7 @@ def test_a_changed_or_broken_shard_at_an_address_is_told(tmp_path, served):
         ([("1.png", png(1)), ("1.cls", b"\xff")], "1.cls is no label"),
         ([("1.txt", b"x")], r"\(train\) holds no image with a label"),
         ([("1.png", png(1)), ("1.cls", b"2")], "have no image of the class 0, 1"),
+        ([("1.png", png(1)), ("1.cls", b"0"), ("2.png", b"x")], "the sample '2' has no label"),
         ([("1.png", png(1)), ("1.cls", b"99999999999")], "has a class 99999999999, and 3 images"),
     ],
 )
