@@ -24,6 +24,7 @@ CHOICES = ("never", "auto", "always")
 _SECONDS = 60.0  # that compiling takes
 _GAIN = 1.2  # of a step
 _RATE = 5e13  # FLOP/s of training that is not compiled, on a GPU of a data centre
+_KINDS = 64  # of a block, by shapes, switches, and whether it trains; our choice
 _TOLD = "moves during training: each value would be compiled anew"
 
 
@@ -81,6 +82,10 @@ def compile_blocks(network: nn.Module) -> int:
     """
     from torch import _dynamo, _inductor
 
+    # What earlier runs of this process compiled counts against the limit, beyond which blocks
+    # silently go on as they are; ResNet-50 alone has 8 kinds, each once more for evaluation.
+    torch.compiler.reset()
+    _dynamo.config.recompile_limit = _KINDS
     _inductor.config.fallback_random = True  # the streams of a run, not the compiler's own
     _dynamo.config.suppress_errors = True
     blocks = repeated_blocks(network)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from lightning_modules.data.errors import CorruptImageError, DataError, corrupt_images
-from lightning_modules.data.fingerprint import files_fingerprint
+from lightning_modules.data.fingerprint import data_fingerprint
 from lightning_modules.data.items import EncodedItems, Items, Source
 from lightning_modules.data.memory import recall, remember, stat_files
 from lightning_modules.data.parallel import available_cores, ordered_map
@@ -39,7 +39,7 @@ def check_decodable(
     stats = None
     if source.files and memory is not None:
         stats = stat_files(source.folder, source.files)
-        known = recall(memory, source.name, stats)
+        known = recall(memory, source.key, stats)
     if known.get("checked") == checked["checked"]:
         return
     total = len(source.train) + len(source.validation)
@@ -54,8 +54,8 @@ def check_decodable(
     if wrong:
         raise corrupt_images(wrong, total)
     if stats is not None and memory is not None:
-        files_fingerprint(source.name, stats, memory)  # remembered first, so a record is whole
-        remember(memory, source.name, stats, checked)
+        data_fingerprint(source, memory)  # remembered first, so a record is whole
+        remember(memory, source.key, stats, checked)
 
 
 def leave_out_corrupt(source: Source, memory: Path | None) -> Source:
@@ -68,12 +68,12 @@ def leave_out_corrupt(source: Source, memory: Path | None) -> Source:
     if memory is None or not source.files:
         return source.without(_corrupt_names(source))
     stats = stat_files(source.folder, source.files)
-    known = recall(memory, source.name, stats).get("corrupt")
+    known = recall(memory, source.key, stats).get("corrupt")
     if isinstance(known, list):
         return source.without([str(name) for name in known])
     names = _corrupt_names(source)
-    files_fingerprint(source.name, stats, memory)  # remembered first, so that a record is whole
-    remember(memory, source.name, stats, {"corrupt": names})
+    data_fingerprint(source, memory)  # remembered first, so that a record is whole
+    remember(memory, source.key, stats, {"corrupt": names})
     return source.without(names)
 
 

@@ -33,12 +33,12 @@ def data_facts(spec: DataSpec, memory: Path | None, *, skip_corrupt: bool = Fals
         folder, files = DATA_FORMATS[spec.name].list_files(spec)
         if files:
             stats = stat_files(folder, files)
-            known = recall(memory, spec.name, stats).get(key)
+            known = recall(memory, spec.key, stats).get(key)
             if isinstance(known, dict) and set(known) == {f.name for f in fields(DataFacts)}:
                 return _from_json(known)
     facts = _facts(open_source(spec, skip_corrupt=skip_corrupt, memory=memory), memory)
     if memory is not None and stats is not None:
-        remember(memory, spec.name, stats, {key: _to_json(facts)})
+        remember(memory, spec.key, stats, {key: _to_json(facts)})
     return facts
 
 

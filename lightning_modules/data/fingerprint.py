@@ -38,7 +38,10 @@ def data_fingerprint(source: Source, memory: Path | None) -> str:
     if not source.files:
         return fingerprint_without(_hash_arrays(source), source.skipped)
     stats = stat_files(source.folder, source.files)
-    return fingerprint_without(files_fingerprint(source.name, stats, memory), source.skipped)
+    whole = files_fingerprint(source.key, stats, memory)
+    if source.roles:
+        whole = hashlib.sha256(encoded(f"{whole}\n{source.roles}")).hexdigest()
+    return fingerprint_without(whole, source.skipped)
 
 
 def remembered_fingerprint(spec: DataSpec, memory: Path) -> str | None:

@@ -53,7 +53,7 @@ class ArrowItems(EncodedItems):
 
 
 def place(text: str) -> str:
-    """Return the text after `hf:` with a folder made absolute; reads nothing.
+    """Return the text after `hf:` with a folder made absolute; opens nothing.
 
     Raises:
         DataError: a choice that is none of `FORM`'s.
@@ -63,7 +63,7 @@ def place(text: str) -> str:
         key, equals, value = choice.partition("=")
         if key not in _KEYS or not equals or not value:
             raise DataError(f"hf:{text}: {choice!r} is no choice; write {FORM}.")
-    if name.startswith(("/", ".", "~")):
+    if name.startswith(("/", ".", "~")) or os.path.isdir(name):  # as the library looks first
         name = os.path.abspath(os.path.expanduser(name))
     return ",".join([name, *choices])
 
@@ -97,8 +97,23 @@ def open_hub(spec: DataSpec) -> Source:
         digits = len(str(len(part)))
         names = tuple(f"{name}/{row:0{digits}d}" for row in range(len(part)))
         rows = part.select_columns([image]).cast_column(image, _undecoded())
+        _check_inside(rows, image, spec)
         items.append(ArrowItems(names, labels_array(numbers), rows, image, np.arange(len(part))))
-    return Source(spec.name, classes, items[0], items[1], folder, files)
+    roles = "\n".join([choices["train"], choices["validation"], image, label])
+    return Source(spec.name, classes, items[0], items[1], folder, files, roles=roles)
+
+
+def _check_inside(rows: Any, image: str, spec: DataSpec) -> None:
+    """Raise where images are files elsewhere: the fingerprint would not see them change."""
+    from pyarrow import compute
+
+    column = rows.data.column(image)
+    outside = compute.struct_field(column, "bytes").null_count - column.null_count
+    if outside:
+        raise DataError(
+            f"{spec.text} names {outside} image files that it does not hold. Give"
+            " imagefolder:DIR, or save the set with save_to_disk, which takes them in."
+        )
 
 
 def _undecoded() -> Any:
@@ -121,6 +136,8 @@ def _loaded(text: str) -> tuple[Any, Any, Mapping[str, str]]:
     try:
         if os.path.isabs(name) and os.path.isfile(f"{name}/dataset_dict.json"):
             splits = datasets.load_from_disk(name)
+        elif os.path.isabs(name) and os.path.isfile(f"{name}/state.json"):
+            splits = None
         else:
             splits = datasets.load_dataset(name, choices.get("config"))
     except Exception as error:  # a dozen types of three libraries, for one mistake or another
@@ -141,7 +158,7 @@ def _loaded(text: str) -> tuple[Any, Any, Mapping[str, str]]:
             )
     if train == validation:
         raise DataError(f"hf:{text}: the split {train!r} would be trained on and evaluated.")
-    return splits[train], splits[validation], choices
+    return splits[train], splits[validation], choices | {"train": train, "validation": validation}
 
 
 def _image_column(train: Any, choices: Mapping[str, str], spec: DataSpec) -> str:
@@ -176,9 +193,16 @@ def _labels(
             f"{spec.text} has {len(found)} columns of classes ({shortened(found) or 'none'}) among"
             f" {shortened([*features])}: choose one with ,label=COLUMN."
         )
+    if features[chosen] != validation.features[chosen]:
+        raise DataError(
+            f"{spec.text}: the column {chosen!r} is {shortened([str(features[chosen])])} to train"
+            f" on and {shortened([str(validation.features[chosen])])} to evaluate."
+        )
     kind = features[chosen]
     if isinstance(kind, datasets.ClassLabel):
         return chosen, tuple(kind.names)
+    if not isinstance(kind, datasets.Value):
+        raise DataError(f"{spec.text}: the column {chosen!r} holds {kind}, not one class an image.")
     values = sorted({*train[chosen], *validation[chosen]}, key=lambda one: (str(type(one)), one))
     if all(isinstance(one, int) for one in values) and max(values) < len(train):
         return chosen, tuple(str(number) for number in range(max(values) + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,12 @@ Labels = NDArray[np.int64]
 Index = NDArray[np.int64]
 
 
+def _key(name: str, told: str) -> str:
+    """Return a set's name, with what else tells apart sets of the same files."""
+    code = told.encode("utf-8", "surrogateescape")
+    return f"{name}-{hashlib.sha256(code).hexdigest()[:16]}" if told else name
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """The DATA word of the command line, taken apart."""
@@ -31,6 +38,11 @@ class DataSpec:
         if not isinstance(self.folder, Path):
             return self.folder
         return self.folder.expanduser().absolute()
+
+    @property
+    def key(self) -> str:
+        """Return under which name facts of the set are remembered, beside its files."""
+        return _key(self.name, self.folder if isinstance(self.folder, str) else "")
 
     @property
     def text(self) -> str:
@@ -147,7 +159,13 @@ class Source:
     folder: Path  # what the names in `files` are relative to
     files: tuple[str, ...]  # sorted; every file whose content decides images or labels
     skipped: tuple[str, ...] = ()  # corrupt images that were left out on request
-    identity: str = ""  # fingerprint of what is not in files
+    identity: str = ""  # fingerprint of the set, where that of its files would not do
+    roles: str = ""  # what decides parts and labels beside the files: part of the fingerprint
+
+    @property
+    def key(self) -> str:
+        """Return under which name facts of the set are remembered, beside its files."""
+        return _key(self.name, self.identity + self.roles)
 
     def without(self, names: Sequence[str]) -> Source:
         """Return the source with the images `names` left out and listed as skipped."""

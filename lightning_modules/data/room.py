@@ -24,21 +24,28 @@ _SPARE = 0.1  # share of the disk that is left free
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-class Held:
-    """An open file that is not removed while this object lives."""
+class Open:
+    """An open file, closed with this object."""
 
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.handle)
-        with contextlib.suppress(OSError):  # no locks there: a removed file stays readable
-            fcntl.flock(self.handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        with contextlib.suppress(OSError):  # somebody else's file: its time stays
-            os.utime(path)
 
     @property
     def size(self) -> int:
         """Return the length in bytes."""
         return os.fstat(self.handle).st_size
+
+
+class Held(Open):
+    """A file of the cache that is not removed while this object lives; its time says it is used."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with contextlib.suppress(OSError):  # no locks there: a removed file stays readable
+            fcntl.flock(self.handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError):  # somebody else's file: its time stays
+            os.utime(path)
 
 
 def make_room(folder: Path, needed: int) -> bool:

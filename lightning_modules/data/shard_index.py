@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from lightning_modules.data.decode import image_size
 from lightning_modules.data.errors import DataError
 from lightning_modules.data.folders import IMAGE_SUFFIXES
+from lightning_modules.data.memory import stat_files
 from lightning_modules.data.shelf import is_address, opened, persistently
 from lightning_modules.files import write_aside
 
@@ -59,9 +60,9 @@ def indexed(place: str, memory: Path | None, part: str) -> ShardIndex:
     Raises:
         DataError: it cannot be had or read, or a sample lacks image or label.
     """
-    kept = None
+    kept, settled = None, False
     if memory is not None:
-        state = "" if is_address(place) else _state(place)
+        state, settled = ("", True) if is_address(place) else _state(place)
         name = hashlib.sha256(f"{_VERSION}\n{place}\n{state}".encode(errors="surrogateescape"))
         kept = memory / "shard-index" / f"{name.hexdigest()[:32]}.npz"
         if (known := _recalled(kept)) is not None:
@@ -74,7 +75,7 @@ def indexed(place: str, memory: Path | None, part: str) -> ShardIndex:
     index = persistently(read)
     if not index.keys:
         raise DataError(f"{place} ({part}) holds no image with a label.")
-    if kept is not None:
+    if kept is not None and settled:
         _remember(kept, index)
     return index
 
@@ -85,7 +86,7 @@ def read_index(stream: Any, name: str) -> ShardIndex:
     images: dict[str, tuple[int, int, tuple[int, int]]] = {}
     labels: dict[str, str] = {}
     try:
-        with tarfile.open(fileobj=counted, mode="r|") as tar:
+        with tarfile.open(fileobj=counted, mode="r|", tarinfo=_Member) as tar:
             for member in tar:
                 if not member.isfile():
                     continue
@@ -111,6 +112,8 @@ def read_index(stream: Any, name: str) -> ShardIndex:
             pass
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"the shard {name} is no whole tar file ({error}).") from None
+    if counted.last.strip(b"\0"):  # cut between two members, it would only have fewer images
+        raise DataError(f"the shard {name} is no whole tar file (its end is missing).")
     for key in images:
         if key not in labels:
             raise DataError(
@@ -140,11 +143,26 @@ def _label(content: bytes, suffix: str, name: str) -> str | None:
             if value is None or isinstance(value, bool | float | list | dict):
                 return None
             text = str(value)
-    except ValueError as error:
+        text.encode()  # half a character, as JSON may hold, is refused here
+        text = str(int(text)) if text.isdecimal() else text
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} is no label ({error}).") from None
-    if not text or "\n" in text or text.startswith("-"):
+    if not text or "\n" in text or "\0" in text or text.startswith("-"):
         raise DataError(f"{name} holds {text[:40]!r}: a class's number from 0 on, or a name.")
-    return str(int(text)) if text.isdecimal() else text
+    return text
+
+
+class _Member(tarfile.TarInfo):
+    """A header; one that is cut or damaged is an error, not the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if bytes(buf).strip(b"\0"):
+                raise EOFError(error) from None
+            raise  # zeros: the end
 
 
 class _Counted(io.RawIOBase):
@@ -153,6 +171,7 @@ class _Counted(io.RawIOBase):
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.count, self.digest = 0, hashlib.sha256()
+        self.last = b""  # two blocks: zeros at the end of an archive
 
     def readable(self) -> bool:
         return True
@@ -161,15 +180,15 @@ class _Counted(io.RawIOBase):
         piece = self._stream.read(size)
         self.count += len(piece)
         self.digest.update(piece)
+        self.last = (self.last + piece)[-2 * tarfile.BLOCKSIZE :]
         return piece
 
 
-def _state(path: str) -> str:
-    try:
-        stat = os.stat(path)
-    except OSError as error:
-        raise DataError(f"the shard {path} cannot be read: {error.strerror}.") from error
-    return f"{stat.st_size} {stat.st_mtime_ns}"
+def _state(path: str) -> tuple[str, bool]:
+    """Return what changes with a file, and whether it is old enough for that to be trusted."""
+    folder, name = os.path.split(path)
+    stats = stat_files(Path(folder), (name,))
+    return f"{stats.sizes[0]} {stats.times[0]}", bool(stats.settled().all())
 
 
 def _remember(path: Path, index: ShardIndex) -> None:

@@ -37,7 +37,7 @@ def shards_of(text: str) -> tuple[list[str], list[str]]:
         DataError: what is wrong with it.
     """
     parts = _split(text)
-    if len(parts) == 1 and not is_address(parts[0]):
+    if len(parts) == 1 and not is_address(parts[0]) and not re.search(r"[{}]|\.tar$", parts[0]):
         return _in_folder(Path(parts[0]))
     if len(parts) != 2:
         raise DataError(

@@ -107,13 +107,16 @@ def open_shards(spec: DataSpec, memory: Path | None) -> Source:
     if missing := sorted(set(range(len(classes))) - set(train.labels.tolist())):
         lacking = shortened([classes[k] for k in missing])
         raise DataError(f"the training shards of {spec.text} have no image of the class {lacking}.")
-    identity = ""
     if not files:
         _check_headers(train)
         _check_headers(validation)
-        names, indices = short([*places[0], *places[1]]), [*parts[0], *parts[1]]
-        lines = zip(names, indices, strict=True)  # as a folder with these files would have it
-        identity = combined(sorted((name, one.length, one.digest) for name, one in lines))
+    identity = combined(  # with the part: the same shards may be divided in another way
+        sorted(
+            (f"{name}/{shard}", index.length, index.digest)
+            for name, where, part in zip(("train", "val"), places, parts, strict=True)
+            for shard, index in zip(short(where), part, strict=True)
+        )
+    )
     return Source(spec.name, classes, train, validation, folder, files, identity=identity)
 
 
@@ -137,6 +140,12 @@ def _classes(indices: Sequence[ShardIndex], spec: DataSpec) -> tuple[str, ...]:
         if largest >= images:
             raise DataError(f"{spec.text} has a class {largest}, and {images} images in all.")
         return tuple(str(number) for number in range(largest + 1))
+    if numbers := [label for label in found if label.isdecimal()]:
+        names = [label for label in found if not label.isdecimal()]
+        raise DataError(
+            f"{spec.text} has numbers ({shortened(numbers)}) and names ({shortened(names)}) for"
+            " classes: one or the other is needed."
+        )
     return tuple(found)
 
 

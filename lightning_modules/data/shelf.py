@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
@@ -22,13 +24,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning_modules.data.errors import DataError
-from lightning_modules.data.room import SHARDS, Held, locked, make_room, no_room
+from lightning_modules.data.room import SHARDS, Held, Open, locked, make_room, no_room
 from lightning_modules.files import write_aside
 
 AUTHORIZATION = "ABLATE_AUTHORIZATION"  # environment variable: sent as that header, kept nowhere
 _SCHEMES = ("http", "https")
 _TRIES, _PAUSE, _TIMEOUT = 5, 0.5, 60.0  # seconds; the pause doubles
 _AT_ONCE = 4  # shards that are fetched together
+_OPEN = 64  # files that are open together: a process may have 1024, a set may have more shards
 _PIECE = 1 << 20
 
 T = TypeVar("T")
@@ -45,7 +48,16 @@ def check_address(place: str) -> None:
     Raises:
         DataError: what is wrong with it; a secret is not repeated.
     """
-    parts = urllib.parse.urlsplit(place)
+    try:
+        parts = urllib.parse.urlsplit(place)
+        _ = parts.port  # looked at when it is asked for
+    except ValueError:  # whose words may hold the secret
+        raise DataError("wds: an address has a host or a port that cannot be.") from None
+    if re.search(r"[^!-~]", place):
+        raise DataError(
+            f"wds: the address at {parts.hostname} holds spaces or letters beyond ASCII; write them"
+            " as %20 and the like."
+        )
     if parts.scheme not in _SCHEMES or not parts.hostname:
         raise DataError(f"wds: {parts.scheme}:// cannot be read; give http:// or https://.")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -116,6 +128,8 @@ class _Stream:
             piece: bytes = self._stream.read(size)
         except (OSError, HTTPException) as error:
             raise _Failed(f"{self._place} broke off: {error}.", is_address(self._place)) from None
+        if not piece and size and (left := getattr(self._stream, "length", None)):
+            raise _Failed(f"{self._place} broke off {left} bytes before its end.")
         return piece
 
 
@@ -135,7 +149,8 @@ class Shelf:
         self.places = tuple(places)
         self._known, self._memory = known, memory
         self._lock = threading.Lock()
-        self._files: dict[int, Held] = {}
+        self._files: dict[int, Open] = {}
+        self._readers: Counter[int] = Counter()
         self._coming: dict[int, Future[Held]] = {}
         self.expect([range(k, min(k + 16, len(places))) for k in range(0, len(places), 16)])
         self._pool: ThreadPoolExecutor | None = None
@@ -159,12 +174,14 @@ class Shelf:
             raise DataError(f"the shard {place} ends before byte {start + size}: it was changed.")
         return data
 
-    def _file(self, shard: int) -> Held:
+    def _file(self, shard: int) -> Open:
         with self._lock:
             if shard not in self._files:
+                while len(self._files) >= _OPEN:  # closed when nobody reads it any more
+                    del self._files[next(iter(self._files))]
                 place = self.places[shard]
                 try:
-                    self._files[shard] = Held(Path(place))
+                    self._files[shard] = Open(Path(place))
                 except OSError as error:
                     raise DataError(
                         f"the shard {place} cannot be read: {error.strerror}."
@@ -180,14 +197,20 @@ class Shelf:
             self._window = max(self._window, self._of[shard])
             ahead = self._windows[self._window : self._window + 2]
             wanted = [shard, *(one for window in ahead for one in window)]
-            for gone in set(self._coming) - set(wanted):  # closed when nobody reads it any more
+            self._readers[shard] += 1  # what another thread waits for is not given up
+            for gone in self._coming.keys() - wanted - self._readers.keys():
                 self._coming.pop(gone).cancel()
             self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE)
             for one in wanted:
                 if one not in self._coming:
                     self._coming[one] = self._pool.submit(self._fetched, one)
             coming = self._coming[shard]
-        return coming.result()
+        try:
+            return coming.result()
+        finally:
+            with self._lock:
+                self._readers[shard] -= 1
+                self._readers += Counter()  # without those at 0
 
     def _fetched(self, shard: int) -> Held:
         """Return a shard that is on the disk, fetching it where it is not."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import shutil
+from functools import partialmethod
 
 import pytest
 import torch
+from torch import nn
 
 from lightning_modules import build
 from lightning_modules.compilation import compile_blocks, hindrance, pays, repeated_blocks
@@ -45,6 +47,27 @@ def test_blocks_are_the_repeated_ones(backbone: str, count: int):
     blocks = repeated_blocks(network)
     assert len(blocks) == count
     assert not any(a != b and a.startswith(f"{b}.") for a in blocks for b in blocks)
+
+
+def test_every_run_of_a_process_is_compiled_and_its_evaluation_too(monkeypatch):
+    from torch._dynamo.utils import counters
+
+    # Without the code of the second half, which takes a minute and has no such limit.
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    images = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    for se_ratio in (0.0, 0.25):
+        leaves = {"model.layers": (2, 2, 2, 2), "model.se_ratio": se_ratio}
+        network = build(edit(load("tiny"), leaves).model, classes=10).train()
+        counters.clear()
+        compile_blocks(network)
+        network(images).sum().backward()
+        trained = counters["stats"]["unique_graphs"]
+        assert trained > 4
+        with torch.no_grad():
+            network.eval()(images)
+        assert counters["stats"]["unique_graphs"] == 2 * trained
+        assert counters["frames"]["ok"] == counters["frames"]["total"]
+    torch.compiler.reset()
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
@@ -109,4 +111,44 @@ def test_hidden_labels_are_told(tmp_path):
     hidden = split(0, 4).map(lambda row: {"label": -1})
     text = saved(tmp_path / "set", train=split(0, 4), test=hidden)
     with pytest.raises(DataError, match=r"4 images without a known class \(as -1\): a hidden test"):
+        open_source(parse_data(text))
+
+
+def test_other_labels_or_parts_are_another_set(tmp_path):
+    """The same files: only the words tell them apart, in the fingerprint and in the memory."""
+    kinds = ["cat", "dog", "cow", "cat"]
+    text = saved(tmp_path / "set", train=split(0, 4, kind=kinds), test=split(4, 4, kind=kinds))
+    for path in (tmp_path / "set").rglob("*.arrow"):
+        os.utime(path, (1e9, 1e9))  # old enough to be remembered
+    words = ["label=label", "label=kind", "label=label,train=test,validation=train"]
+    facts = [data_facts(parse_data(f"{text},{each}"), tmp_path / "cache") for each in words]
+    assert len({one.fingerprint for one in facts}) == 3
+    assert [one.classes for one in facts] == [2, 3, 2]
+
+
+def test_a_relative_folder_is_the_same_set(tmp_path, monkeypatch):
+    text = saved(tmp_path / "set", train=split(0, 4), test=split(4, 4))
+    monkeypatch.chdir(tmp_path)
+    assert parse_data("hf:set,label=label") == parse_data(f"{text},label=label")
+
+
+def test_image_files_that_a_set_only_names_are_refused_and_taken_in_by_saving(tmp_path):
+    for number, name in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        picture(number).save(tmp_path / "set" / name / "1.png")
+    with pytest.raises(DataError, match="names 2 image files that it does not hold"):
+        open_source(parse_data(f"hf:{tmp_path}/set"))
+    datasets.load_dataset(f"{tmp_path}/set").save_to_disk(tmp_path / "taken")
+    assert open_source(parse_data(f"hf:{tmp_path}/taken")).train.read(1)[0, 0, 0] == 1
+
+
+def test_labels_that_are_no_classes_or_mean_others_in_the_other_part_are_told(tmp_path):
+    lists = datasets.Dataset.from_dict({"img": [picture(0)], "labels": [[1, 2]]})
+    lists = lists.cast_column("img", datasets.Image())
+    text = saved(tmp_path / "lists", train=lists, test=lists)
+    with pytest.raises(DataError, match="'labels' holds .*, not one class an image"):
+        open_source(parse_data(text))
+    turned = split(0, 4).cast_column("label", datasets.ClassLabel(names=["odd", "even"]))
+    text = saved(tmp_path / "turned", train=split(0, 4), test=turned)
+    with pytest.raises(DataError, match="'even', 'odd'.* to train on and .*'odd', 'even'"):
         open_source(parse_data(text))

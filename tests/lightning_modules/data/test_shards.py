@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -60,6 +63,17 @@ def write_set(folder: Path, shards: int = 3, each: int = 6) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def serving(handler: Callable[..., SimpleHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
     """Yield a folder, its address, and the paths that are asked for."""
@@ -70,13 +84,8 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
             asked.append(self.path)
 
     root = tmp_path / "served"
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield root, f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(partial(Quiet, directory=str(root))) as address:
+        yield root, address, asked
 
 
 def grey(items, i: int) -> int:
@@ -131,6 +140,8 @@ def test_labels_may_be_names_or_stand_in_json(tmp_path):
 
 def test_an_index_is_remembered_until_its_shard_changes(tmp_path, monkeypatch):
     folder = write_set(tmp_path / "set")
+    for path in folder.iterdir():
+        os.utime(path, (1e9, 1e9))  # what is younger than a clock's tick is not trusted
     open_source(parse_data(f"wds:{folder}"), memory=tmp_path / "cache")
     reads: list[str] = []
     from lightning_modules.data import shard_index
@@ -213,6 +224,39 @@ def test_more_than_the_cache_holds_is_fetched_as_it_is_needed(tmp_path, served, 
     assert shards < len(asked) < 2 * shards  # what was still there was not fetched again
 
 
+def test_threads_that_read_far_apart_do_not_take_shards_from_each_other(tmp_path, served):
+    root, address, _ = served
+    write_set(root, 40, 2)
+    spec = parse_data(f"wds:{address}/train-{{000..039}}.tar,{address}/val-000.tar")
+    items = open_source(spec, memory=tmp_path / "cache").train
+    with ThreadPoolExecutor(8) as pool:  # each jumps over windows
+        found = list(pool.map(partial(grey, items), [*range(0, 80, 7), *range(79, -1, -5)] * 3))
+    assert found == [*range(0, 80, 7), *range(79, -1, -5)] * 3
+
+
+def test_a_transfer_that_breaks_off_between_two_samples_is_tried_again(tmp_path):
+    whole = write_tar(tmp_path / "one.tar", samples(0, 4)).read_bytes()
+    asked: list[str] = []
+
+    class Server(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(whole)))
+            self.end_headers()
+            first = asked.count(self.path) == 1
+            self.wfile.write(whole[: 4 * 1024] if first else whole)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Server) as address:
+        spec = parse_data(f"wds:{address}/train.tar,{address}/val.tar")
+        source = open_source(spec, memory=tmp_path / "cache")
+    assert len(source.train) == len(source.validation) == 4
+    assert len(asked) == 4
+
+
 @pytest.mark.parametrize("stored", [0, 8])
 def test_a_run_is_fed_the_same_from_the_disk_and_from_addresses(tmp_path, served, tiny, stored):
     root, address, _ = served
@@ -255,6 +299,7 @@ def test_a_changed_or_broken_shard_at_an_address_is_told(tmp_path, served):
         ([("1.txt", b"x")], r"\(train\) holds no image with a label"),
         ([("1.png", png(1)), ("1.cls", b"2")], "have no image of the class 0, 1"),
         ([("1.png", png(1)), ("1.cls", b"0"), ("2.png", b"x")], "the sample '2' has no label"),
+        ([("1.png", png(1)), ("1.cls", b"cat")], r"has numbers \(0, 1\) and names \(cat\)"),
         ([("1.png", png(1)), ("1.cls", b"99999999999")], "has a class 99999999999, and 3 images"),
     ],
 )
@@ -269,7 +314,9 @@ def test_what_is_wrong_with_a_sample_is_told(tmp_path, members: Members, message
     ("text", "message"),
     [
         ("wds:", "lacks its folder; write wds:DIR or wds:TRAIN,VAL"),
-        ("wds:{folder}/train.tar", "does not exist"),
+        ("wds:{folder}/none", "does not exist"),
+        ("wds:{folder}/train.tar", "names 1 sets of shards"),
+        ("wds:http://[::1/a.tar,b.tar", "has a host or a port that cannot be"),
         ("wds:{folder}", "needs tar files with train and with one of val"),
         ("wds:{folder}/a.tar,{folder}/b.tar", "the shard .*a.tar is not there"),
         ("wds:{folder}/a.tar,{folder}/a.tar", "would be trained on and evaluated"),
@@ -287,7 +334,7 @@ def test_what_is_wrong_with_the_words_is_told(tmp_path, text: str, message: str)
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize("cut", [700, 5000])
+@pytest.mark.parametrize("cut", [700, 5000, 4 * 1024])  # the last between two samples
 def test_a_cut_shard_is_told(tmp_path, cut: int):
     folder = write_set(tmp_path / "set", 1)
     whole = (folder / "train-000.tar").read_bytes()
@@ -315,17 +362,10 @@ def test_a_secret_is_sent_to_the_host_alone_and_kept_nowhere(tmp_path, monkeypat
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("ABLATE_AUTHORIZATION", "Bearer secret")
-    source = open_source(
-        parse_data(f"wds:{address}/moved.tar,{address}/val.tar"), memory=tmp_path / "cache"
-    )
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Server) as address:
+        spec = parse_data(f"wds:{address}/moved.tar,{address}/val.tar")
+        source = open_source(spec, memory=tmp_path / "cache")
     assert len(source.train) == 2
     assert dict(seen) == {
         "/moved.tar": "Bearer secret",
