@@ -49,6 +49,8 @@ def test_blocks_are_the_repeated_ones(backbone: str, count: int):
     assert not any(a != b and a.startswith(f"{b}.") for a in blocks for b in blocks)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's
 def test_every_run_of_a_process_is_compiled_and_its_evaluation_too(monkeypatch):
     from torch._dynamo.utils import counters
 

@@ -123,6 +123,18 @@ def test_patterns_name_the_same_set(tmp_path):
     assert halves == ([f"a/{a}-{n}.tar" for a in "xy" for n in (8, 9, 10)], ["b.tar"])
 
 
+def test_the_same_shards_divided_in_another_way_are_another_set(tmp_path):
+    """As for cross-validation: neither the fingerprint nor the memory may take one for another."""
+    for number in range(3):
+        write_tar(tmp_path / f"{number}.tar", samples(10 * number, 4))
+        os.utime(tmp_path / f"{number}.tar", (1e9, 1e9))  # old enough to be remembered
+    folds = [("{0,1}", "2"), ("{1,2}", "0"), ("2", "{0,1}")]
+    words = [f"wds:{tmp_path}/{a}.tar,{tmp_path}/{b}.tar" for a, b in folds]
+    facts = [data_facts(parse_data(each), tmp_path / "cache") for each in words]
+    assert [(one.train, one.validation) for one in facts] == [(8, 4), (8, 4), (4, 8)]
+    assert len({one.fingerprint for one in facts}) == 3
+
+
 def test_labels_may_be_names_or_stand_in_json(tmp_path):
     rows = [("cat", 1), ("dog", 2), ("cat", 3)]
     members = [(f"{n}.json", json.dumps({"label": name, "text": "x"}).encode()) for name, n in rows]
@@ -296,6 +308,10 @@ def test_a_changed_or_broken_shard_at_an_address_is_told(tmp_path, served):
         ([("1.png", png(1)), ("1.jpg", png(1)), ("1.cls", b"0")], "two images of the sample '1'"),
         ([("1.png", png(1)), ("1.cls", b"-1")], r"holds '-1': a class's number from 0 on"),
         ([("1.png", png(1)), ("1.cls", b"\xff")], "1.cls is no label"),
+        ([("1.png", png(1)), ("1.cls", b"1" * 5000)], "1.cls is no label"),
+        ([("1.png", png(1)), ("1.cls", b"a\0b")], r"holds 'a.x00b': a class's number"),
+        ([("1.png", png(1)), ("1.json", b"[" * 200_000)], "1.json is no label"),
+        ([("1.png", png(1)), ("1.json", b'{"label": "\\ud800"}')], "1.json is no label"),
         ([("1.txt", b"x")], r"\(train\) holds no image with a label"),
         ([("1.png", png(1)), ("1.cls", b"2")], "have no image of the class 0, 1"),
         ([("1.png", png(1)), ("1.cls", b"0"), ("2.png", b"x")], "the sample '2' has no label"),
@@ -326,6 +342,8 @@ def test_what_is_wrong_with_a_sample_is_told(tmp_path, members: Members, message
         ("wds:s3://bucket/a.tar,b.tar", "s3:// cannot be read; give http:// or https://"),
         ("wds:https://me:secret@host/a.tar,b.tar", "the address at host holds a name, a password"),
         ("wds:https://host/a.tar?token=secret,b.tar", "the address at host holds"),
+        ("wds:https://me:secret/a.tar,b.tar", "a host or a port that cannot be"),
+        ("wds:https://host/\u00e4.tar,b.tar", "spaces or letters beyond ASCII; write them as %20"),
     ],
 )
 def test_what_is_wrong_with_the_words_is_told(tmp_path, text: str, message: str):
@@ -334,7 +352,7 @@ def test_what_is_wrong_with_the_words_is_told(tmp_path, text: str, message: str)
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize("cut", [700, 5000, 4 * 1024])  # the last between two samples
+@pytest.mark.parametrize("cut", [700, 5000, 4096, 4196])  # the last at and in a header
 def test_a_cut_shard_is_told(tmp_path, cut: int):
     folder = write_set(tmp_path / "set", 1)
     whole = (folder / "train-000.tar").read_bytes()
