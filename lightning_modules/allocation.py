@@ -1,7 +1,7 @@
 """Memory that a process has freed is used again, not given back and asked for anew. No torch.
 
 glibc returns every large block to the system; the next step's tensors then cost a page fault each
-4 KiB: 5,600 in a step of resnet10t on 64 images of 32 pixels, and a tenth of its time on a CPU.
+4 KiB, about a tenth of a step's time on a CPU (tests/benchmarks/cpu_step.py).
 """
 
 from __future__ import annotations

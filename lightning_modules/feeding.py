@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 256
 # Training images that are augmented together, whatever the batch, and their bytes: the kernels of
-# small batches cost more to call than to run (at 160 pixels 64 images 1.1 x as much as 192).
+# small batches cost more to call than to run.
 _TOGETHER, _TOGETHER_BYTES = 512, 16 << 20
 
 

@@ -1,9 +1,9 @@
 """3 x 3 convolutions on maps of one or two pixels, without the pixels that are not there.
 
 A network of stride 32 ends on such maps where images are small: 32 pixels leave one, 64 leave two.
-Padding then makes up most of what a convolution multiplies, and on a CPU its backward pass takes
-six times as long as the product of matrices that is left. The sums are the same in another order:
-outputs and gradients differ by about 1e-6 of their size.
+Padding then makes up most of what a convolution multiplies; on a CPU the product of matrices that
+is left takes a sixth of the time on one pixel (tests/benchmarks/cpu_step.py). The sums are the same
+in another order: outputs and gradients differ by about 1e-6 of their size.
 """
 
 from __future__ import annotations

@@ -24,9 +24,8 @@ from lightning_modules.data.items import DataSpec, EncodedItems, Index, Source, 
 from lightning_modules.data.memory import combined
 from lightning_modules.data.shard_index import ShardIndex, indexed
 from lightning_modules.data.shard_names import FORM, shards_of, short
-from lightning_modules.data.shelf import Shelf, is_address
+from lightning_modules.data.shelf import WINDOW, Shelf, is_address
 
-WINDOW = 16  # shards whose images are mixed; our choice
 _READERS = 8  # shards that are read for their index at once: a network waits
 
 

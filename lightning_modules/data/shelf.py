@@ -30,6 +30,7 @@ from lightning_modules.files import write_aside
 AUTHORIZATION = "ABLATE_AUTHORIZATION"  # environment variable: sent as that header, kept nowhere
 _SCHEMES = ("http", "https")
 _TRIES, _PAUSE, _TIMEOUT = 5, 0.5, 60.0  # seconds; the pause doubles
+WINDOW = 16  # shards whose images an epoch mixes; our choice
 _AT_ONCE = 4  # shards that are fetched together
 _OPEN = 64  # files that are open together: a process may have 1024, a set may have more shards
 _PIECE = 1 << 20
@@ -152,7 +153,8 @@ class Shelf:
         self._files: dict[int, Open] = {}
         self._readers: Counter[int] = Counter()
         self._coming: dict[int, Future[Held]] = {}
-        self.expect([range(k, min(k + 16, len(places))) for k in range(0, len(places), 16)])
+        count = len(places)
+        self.expect([range(k, min(k + WINDOW, count)) for k in range(0, count, WINDOW)])
         self._pool: ThreadPoolExecutor | None = None
 
     def expect(self, windows: Sequence[Sequence[int]]) -> None:

@@ -37,6 +37,7 @@ from lightning_modules.compilation import compile_blocks
 from lightning_modules.cost import count
 from lightning_modules.execution import Execution
 from lightning_modules.feeding import Batch
+from lightning_modules.sections import copy_bandwidth, matmul_peak, wait
 from lightning_modules.training import _trainer, quiet
 from recipes import Recipe, edit, load
 
@@ -79,7 +80,7 @@ def main() -> None:
         for name, way in ways.items():
             rows[name].append(way(args.steps) / args.steps)
     flops, moved = demand(recipe)
-    rate, bandwidth = product_rate(device), copy_rate(device)
+    rate, bandwidth = matmul_peak(device, recipe.optim.precision), copy_bandwidth(device)
     print(
         f"{device}: {rate / 1e12:.2f} TFLOP/s in products, {bandwidth / 1e9:.0f} GB/s in copies;"
         f" bounds by them: {args.batch * rate / flops:.0f} and"
@@ -137,11 +138,11 @@ def our_steps(recipe: Recipe, device: torch.device, steps: int, compiled: bool =
     class Clock(type(_clock())):  # type: ignore[misc]
         def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
             if trainer.global_step == WARM_UP:
-                synchronize(device)
+                wait(device)
                 self.began = time.perf_counter()
 
         def on_train_epoch_end(self, *_: Any) -> None:
-            synchronize(device)
+            wait(device)
             self.seconds = time.perf_counter() - self.began
 
     module = Classifier(recipe, classes=CLASSES)
@@ -177,7 +178,7 @@ def timm_steps(recipe: Recipe, device: torch.device) -> Callable[[int], float]:
     def run(steps: int) -> float:
         for step in range(steps + WARM_UP):
             if step == WARM_UP:
-                synchronize(device)
+                wait(device)
                 began = time.perf_counter()
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 loss = loss_of(network(images), targets)
@@ -185,7 +186,7 @@ def timm_steps(recipe: Recipe, device: torch.device) -> Callable[[int], float]:
             loss.backward()
             optimizer.step()
             average.update(network, step=step)
-        synchronize(device)
+        wait(device)
         return time.perf_counter() - began
 
     return run
@@ -224,38 +225,6 @@ def traffic(network: nn.Module, shape: tuple[int, ...], width: int) -> float:
         handle.remove()
     parameters = sum(one.numel() for one in network.parameters())
     return float(values * width + 28 * parameters)
-
-
-def product_rate(device: torch.device) -> float:
-    """Return the FLOP/s of a large matrix product in the precision that is trained in."""
-    side, kind = (8192, torch.bfloat16) if device.type == "cuda" else (1536, torch.float32)
-    a = torch.randn(side, side, device=device, dtype=kind)
-    return 2.0 * side**3 / _best(lambda: a @ a, device)
-
-
-def copy_rate(device: torch.device) -> float:
-    """Return the bytes per second, read and written, of a large copy."""
-    size = (1 << 30) if device.type == "cuda" else (1 << 28)
-    source = torch.zeros(size, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    return 2.0 * size / _best(lambda: target.copy_(source), device)
-
-
-def _best(work: Callable[[], Any], device: torch.device) -> float:
-    found = []
-    for _ in range(10):
-        synchronize(device)
-        began = time.perf_counter()
-        work()
-        synchronize(device)
-        found.append(time.perf_counter() - began)
-    return min(found)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

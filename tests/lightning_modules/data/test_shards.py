@@ -23,7 +23,7 @@ from lightning_modules import ImageData
 from lightning_modules.data import DataError, data_facts, data_fingerprint, open_source, parse_data
 from lightning_modules.data.room import LIMIT, SHARDS
 from lightning_modules.data.shard_names import shards_of
-from lightning_modules.data.shards import WINDOW
+from lightning_modules.data.shelf import WINDOW
 from lightning_modules.opened import Part
 from lightning_modules.streams import permutation
 from recipes import edit
