@@ -126,7 +126,7 @@ def _loaded(text: str) -> tuple[Any, Any, Mapping[str, str]]:
         import datasets
     except ImportError:
         raise DataError(
-            "hf: needs the package datasets; install it: pip install 'ablate-recipes[hf]'."
+            "hf: needs the package datasets, which is not installed: pip install datasets"
         ) from None
     try:
         if os.path.isabs(name) and os.path.isfile(f"{name}/dataset_dict.json"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image as Picture
@@ -105,6 +107,13 @@ def test_a_set_that_cannot_be_had_is_told(tmp_path):
         open_source(parse_data("hf:nobody/nothing"))
     with pytest.raises(DataError, match="cannot be loaded"):
         open_source(parse_data(f"hf:{tmp_path}/none"))
+
+
+def test_a_missing_library_is_told(tmp_path, monkeypatch):
+    text = saved(tmp_path / "set", train=split(0, 4), test=split(4, 4))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match="not installed: pip install datasets"):
+        open_source(parse_data(text))
 
 
 def test_hidden_labels_are_told(tmp_path):
