@@ -52,6 +52,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
 
     config = _config()
     return Options(
+        launch=arguments.launch,
         device=arguments.device,
         slots=arguments.slots,
         compile=arguments.compile,

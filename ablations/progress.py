@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from ablations.launch.job import Job
 
 if TYPE_CHECKING:
-    from ablations.launch.local import Event
+    from ablations.launch.pool import Event
 
 _PLAIN_SECONDS = 20.0  # between plain lines; the first comes with the first pulse
 

@@ -19,7 +19,8 @@ from ablations.certificate import Certificate, certify, check
 from ablations.disk import state_bytes
 from ablations.errors import RequestError
 from ablations.launch.job import Observe
-from ablations.launch.local import Event, LocalPool
+from ablations.launch.local import LocalPool
+from ablations.launch.pool import Event
 from ablations.ledger import Ledger, recall
 from ablations.packing import at_once
 from ablations.plans import Plan

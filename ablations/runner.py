@@ -49,6 +49,7 @@ from lightning_modules.data import available_cores
 if TYPE_CHECKING:
     from ablations.certificate import Certificate
     from ablations.launch.local import LocalPool
+    from ablations.launch.pool import Launcher
 
 ASK_ABOVE_SECONDS = 3600.0
 
@@ -98,10 +99,10 @@ def carry_out(
 
 @dataclass(frozen=True, kw_only=True)
 class Crew:
-    """Workers that have proven every arm, and what a run of each arm is expected to take."""
+    """What makes the runs of proven arms, and what a run of each arm is expected to take."""
 
-    pool: LocalPool
-    slots: Slots
+    launcher: Launcher
+    at_once: int | None  # runs; None: as many as the launcher has room for
     certificates: list[Certificate]
     expected: dict[str, float]  # seconds by arm
 
@@ -139,9 +140,12 @@ def _crew(
     ) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
-        measured = measure(pool, prepared, ledger, options, slots)
-        expected = expect(plan, measured)
-        slots, paces = _pack(pool, prepared, runs, measured, ledger, options, slots, say)
+        expected: dict[str, float] = {}  # not known of another machine
+        paces: dict[Slots, float] = {}
+        if options.launch == "local":
+            measured = measure(pool, prepared, ledger, options, slots)
+            expected = expect(plan, measured)
+            slots, paces = _pack(pool, prepared, runs, measured, ledger, options, slots, say)
         if expected:
             further = runs_ahead(plan, ledger)
             price = _price(now, runs, further, expected, slots)
@@ -150,7 +154,18 @@ def _crew(
                 raise RequestError("nothing was trained: the plan was not agreed to")
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
         remember(plan.study, slots, paces, ledger)
-        yield Crew(pool=pool, slots=slots, certificates=certificates, expected=expected)
+        with _launcher(pool, options) as launcher:
+            yield Crew(
+                launcher=launcher,
+                at_once=slots.count if options.launch == "local" else options.slots,
+                certificates=certificates,
+                expected=expected,
+            )
+
+
+def _launcher(pool: LocalPool, options: Options) -> contextlib.AbstractContextManager[Launcher]:
+    """Return what makes the runs: the workers that are there already, or those of elsewhere."""
+    return contextlib.nullcontext(pool)
 
 
 def _train(
@@ -170,9 +185,9 @@ def _train(
         if ledger.status(run.id) in TERMINAL - {"finished"}:
             ledger.forget(run.id)
     done = len(now.runs) - len(runs)
-    with Board(len(now.runs), done, crew.slots.count, crew.expected) as board:
+    with Board(len(now.runs), done, crew.at_once or len(jobs), crew.expected) as board:
         board.expect(jobs)
-        for event in crew.pool.run(longest_first(jobs, crew.expected), crew.slots.count):
+        for event in crew.launcher.run(longest_first(jobs, crew.expected), crew.at_once):
             board.see(event)
 
 

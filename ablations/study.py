@@ -60,6 +60,7 @@ EMBEDDED = "digits"
 class Options:
     """How a study is carried out; nothing here changes a result or a run's identity."""
 
+    launch: str = "local"
     device: str = "auto"
     slots: int | None = None  # runs at once; None: one per GPU, or per core
     compile: str = "never"  # as Execution has it

@@ -21,6 +21,7 @@ from ablations.errors import RequestError
 from ablations.launch import server
 from ablations.launch.job import Ended, Job, Measure, Observe, Stopped, estimate, look, perform
 from ablations.launch.pace import Pace, keep_pace
+from ablations.launch.pool import Event, Task
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.data.errors import DataError
@@ -33,23 +34,6 @@ if TYPE_CHECKING:
 _ANSWERS: dict[type, str] = {Measure: "measured", Observe: "observed", Pace: "paced"}
 _LAST_WORDS = ("ended", *_ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
-
-
-Task = Job | Measure | Observe | Pace
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """What a worker says: `ready`, `started`, `progress`, a last word, as `ended`."""
-
-    what: str
-    slot: int
-    job: Task | None = None
-    progress: Progress | None = None
-    status: str = ""
-    value: Any = None  # seconds of a measure, an observation, the accuracy of a run
-    message: str = ""
-    used: Footprint | None = None  # by a measure, an observation or a pace
 
 
 @dataclass

@@ -16,7 +16,8 @@ import pytest
 
 from ablations import RequestError
 from ablations.launch.job import Job, Measure
-from ablations.launch.local import Event, LocalPool
+from ablations.launch.local import LocalPool
+from ablations.launch.pool import Event
 from ablations.ledger import Ledger
 from lightning_modules import Execution
 from recipes import Recipe, edit, hook, load

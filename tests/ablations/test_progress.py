@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablations.launch.job import Job
-from ablations.launch.local import Event
+from ablations.launch.pool import Event
 from ablations.progress import Board, duration
 from lightning_modules import Execution, Progress
 from recipes import load
