@@ -7,8 +7,6 @@ Longer than most: all that is written into a home, and how it is held, is here.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import math
 import os
@@ -16,10 +14,12 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ablations.errors import RequestError
+from ablations.leases import Claim, Lease, holder_of
 from ablations.plans import Outcome, Run
 from lightning_modules.files import read_json, write_json, write_text
 from recipes import Recipe, dumps
@@ -37,6 +37,14 @@ def run_id(recipe: Recipe, data_fingerprint: str, seed: int, parents: Sequence[s
     from lightning_modules.execution import RESULTS_VERSION
 
     return digest([fingerprint(recipe), data_fingerprint, seed, list(parents), RESULTS_VERSION])
+
+
+@dataclass(frozen=True)
+class Hold:
+    """That this process, and no other, is making something."""
+
+    lease: Lease
+    waited: bool  # for another process, which may have made it
 
 
 class Ledger:
@@ -108,56 +116,47 @@ class Ledger:
     @contextlib.contextmanager
     def hold_study(self, study: str) -> Iterator[None]:
         """Hold a study's folder against other processes, for as long as its plan is written."""
-        folder = self.study_folder(study)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("ab") as file:
-            while not _locked(file):
-                time.sleep(0.05)
+        with self._held(self.study_folder(study), lambda: None, every=0.05):
             yield
 
     def is_held(self, run: str) -> bool:
-        """Return whether a living process may be making the run: without locks, it may."""
-        try:
-            with (self.run_folder(run) / ".lock").open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return False
+        """Return whether a living process may be making the run.
 
-    @contextlib.contextmanager
-    def claim(self, run: str, wait: Callable[[], None]) -> Iterator[bool]:
-        """Hold a run against other processes; yield whether another one had to be waited for.
-
-        `wait` is called about once a second meanwhile. The hold ends with the process, however it
-        ends. Who holds several claims them in the order of their names, so that no two processes
-        wait for each other.
+        It may where the process is of another machine, however long it has been silent: to judge
+        that takes minutes of looking, as `claim` does.
         """
-        with self._held(self.run_folder(run), wait) as waited:
-            yield waited
+        holder = holder_of(self.run_folder(run))
+        return holder is not None and not holder.gone
 
     @contextlib.contextmanager
-    def claim_training(self, training: str, wait: Callable[[], None]) -> Iterator[None]:
+    def claim(self, run: str, wait: Callable[[], None]) -> Iterator[Hold]:
+        """Hold a run against other processes, on this machine and on others that see the home.
+
+        `wait` is called about once a second while another one holds it. The hold ends with the
+        process, however it ends. Who holds several claims them in the order of their names, so that
+        no two processes wait for each other.
+        """
+        with self._held(self.run_folder(run), wait) as hold:
+            yield hold
+
+    @contextlib.contextmanager
+    def claim_training(self, training: str, wait: Callable[[], None]) -> Iterator[Hold]:
         """Hold a training against other processes, after its runs: others may be read off it."""
-        with self._held(self.training_folder(training), wait):
-            yield
+        with self._held(self.training_folder(training), wait) as hold:
+            yield hold
 
     @contextlib.contextmanager
-    def _held(self, folder: Path, wait: Callable[[], None]) -> Iterator[bool]:
+    def _held(self, folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator[Hold]:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("ab") as file:
-            waited = False
-            for _ in range(5):  # somebody may only be looking (`is_held`)
-                if held := _locked(file):
-                    break
-                time.sleep(0.02)
-            while not held:
-                waited = True
-                wait()
-                time.sleep(1.0)
-                held = _locked(file)
-            yield waited
+        claim, waited = Claim(folder), False
+        while (lease := claim.attempt()) is None:
+            waited = True
+            wait()
+            time.sleep(every)
+        try:
+            yield Hold(lease, waited)
+        finally:
+            lease.release()
 
     def outcome(self, run: Run) -> Outcome:
         """Return what the ledger holds of a run."""
@@ -225,16 +224,42 @@ class Ledger:
         """Return the whole result of a finished run; empty where there is none."""
         return self._read(run, "result.json")
 
-    def begin(self, run: str, recipe: Recipe, seed: int, data: str) -> Path:
-        """Record that a run has started and return its folder."""
+    def begin(self, run: str, recipe: Recipe, seed: int, data: str, training: str = "") -> Path:
+        """Record that a run has started, as part of a training or alone; return its folder."""
         folder = self.run_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "result.json").unlink(missing_ok=True)  # of an attempt that is made again
+        if training:
+            (self.training_folder(training) / "results.json").unlink(missing_ok=True)
         about = {"run": run, "seed": seed, "data": data, "fingerprint": fingerprint(recipe)}
         write_text(folder / "recipe.yaml", dumps(recipe, about))
         self._set_status(
-            run, "running", pid=os.getpid(), host=platform.node(), started=time.time(), seed=seed
+            run,
+            "running",
+            pid=os.getpid(),
+            host=platform.node(),
+            started=time.time(),
+            seed=seed,
+            **({"training": training} if training else {}),
         )
         return folder
+
+    def keep_results(self, training: str, results: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep the results of all runs of a training at once, before any is recorded."""
+        value = {"schema_version": SCHEMA, "results": results}
+        write_json(self.training_folder(training) / "results.json", value)
+
+    def recover(self, run: str) -> None:
+        """Record how a run ended whose maker was killed between its result and its status."""
+        status = self._read(run, "status.json")
+        if status.get("status") not in ("running", "interrupted"):
+            return
+        result = self.result(run)
+        if not result and (training := status.get("training")):
+            path = self.training_folder(training) / "results.json"
+            result = self._read_file(path).get("results", {}).get(run, {})
+        if result:
+            self.finish(run, result["status"], result, result["message"])
 
     def finish(self, run: str, status: str, result: Mapping[str, Any] | None, message: str) -> None:
         """Record how a run ended; the result is on the disk before the status says so."""
@@ -251,7 +276,11 @@ class Ledger:
         """
         if self.status(run) == "finished":
             raise RequestError(f"run {run} is finished and is kept")
-        (self.run_folder(run) / "status.json").unlink(missing_ok=True)
+        training = self._read(run, "status.json").get("training")
+        if training:  # what it holds is of the attempt that is forgotten
+            (self.training_folder(training) / "results.json").unlink(missing_ok=True)
+        for name in ("result.json", "status.json"):
+            (self.run_folder(run) / name).unlink(missing_ok=True)
 
     def find_run(self, prefix: str) -> str | None:
         """Return the one run whose identity begins so, or None.
@@ -272,7 +301,7 @@ class Ledger:
         kept = {
             key: value
             for key, value in self._read(run, "status.json").items()
-            if key in ("seed", "started")
+            if key in ("seed", "started", "training")
         }
         value = {**kept, "schema_version": SCHEMA, "status": status, **more}
         write_json(self.run_folder(run) / "status.json", value)
@@ -314,15 +343,6 @@ def recall(path: Path) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     return value if isinstance(value, float | int) and math.isfinite(value) else None
-
-
-def _locked(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # A file system without locks: two studies at once may make a run twice, no worse.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
 
 
 def _age(folder: Path) -> float:

@@ -281,7 +281,9 @@ class Classifier(pl.LightningModule):
         return [Knobs(self.recipe)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the average beside the weights."""
+        """Keep the average, and the epoch's loss so far, beside the weights."""
+        if self._loss_sum is not None:
+            checkpoint["loss_sum"] = self._loss_sum
         states = self._states()
         if states[0] is not None:
             checkpoint["averaged"] = states[0]
@@ -289,7 +291,10 @@ class Classifier(pl.LightningModule):
             checkpoint["read_too"] = states[1:]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the average back once training or evaluation starts."""
+        """Take the average back once training or evaluation starts, and the loss so far."""
+        self._loss_sum = checkpoint.get("loss_sum")
+        if self._loss_sum is not None:
+            self._loss_sum = self._loss_sum.to(self.device)
         others = checkpoint.get("read_too", [None] * (len(self.readings) - 1))
         self._saved = [checkpoint.get("averaged"), *others]
 

@@ -41,7 +41,8 @@ class Execution:
     skip_corrupt: bool = False
     data_fingerprint: str | None = None  # that the data must have; None: as they are
     keep: str = "none"  # weights to keep: none, last or ema
-    checkpoint_seconds: float | None = 60.0  # least time between checkpoints; None: no checkpoint
+    # Least time between checkpoints, longer where they are slow; 0: every step; None: none.
+    checkpoint_seconds: float | None = 60.0
     tracking: Tracking | None = None
     on_progress: Callable[[Progress], None] | None = None
 

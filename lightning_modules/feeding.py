@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,33 +63,51 @@ class Loader:
         return max(images // self.batch_size, 1)
 
     def __iter__(self) -> Iterator[Batch]:
-        # The epoch is asked for with the first batch: a resumed Trainer knows it no sooner.
+        # The place is asked for with the first batch: a resumed Trainer knows it no sooner.
         trainer = self._data.trainer
-        yield from self.batches(trainer.current_epoch if trainer and self._train else 0)
+        if trainer is None or not self._train:
+            yield from self.batches(0)
+            return
+        done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        yield from self.batches(trainer.current_epoch, done if done < len(self) else 0)
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch, those prepared together on the device that trains."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the Trainer knows at which batch of which epoch it is."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take nothing back; that it can be asked tells Lightning that any batch may be next."""
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, those prepared together on the device that trains.
+
+        Args:
+            epoch: whose order it is.
+            first: batch to begin with, as if those before it had been yielded.
+        """
         data, size = self._data, self.batch_size
         device = data.trainer.strategy.root_device if data.trainer else HOST
         order = np.arange(len(self._part))
         if self._train:
             order = self._part.order(data.seed, epoch)[: len(self) * size]
-        ahead = size * self.together
-        groups = self._groups(order, range(0, len(order), ahead), epoch, ahead, device)
-        images, first, magnitude = torch.empty(0), 0, None
-        for start in range(0, len(order), size):
+        ahead, begin = size * self.together, size * first
+        starts = range(begin - begin % ahead, len(order), ahead)
+        groups = self._groups(order, starts, epoch, ahead, device)
+        images, since, magnitude = torch.empty(0), -1, None
+        for start in range(begin, len(order), size):
             self._tell()
-            if start % ahead == 0:
+            if start % ahead == 0 or start == begin:
                 group = next(groups)
+                since = -1
             if ahead == size:
                 yield group
                 continue
             now, past = data.randaugment and data.randaugment.magnitude, start - group.start
-            if past == 0 or now != magnitude:
-                first, magnitude = start, now
+            if since < 0 or now != magnitude:
+                since, magnitude = start, now
                 raw = group.images[past:].to(device, non_blocking=True)
                 images = data.augmented(raw, epoch, start)
-            part = images[start - first : start - first + size]
+            part = images[start - since : start - since + size]
             yield Batch(part, group.targets[past : past + size], start, True, True)
 
     def _groups(

@@ -1,9 +1,10 @@
-"""Lightning callbacks that watch a run: its curve, its pulse, its checkpoints, its divergence."""
+"""Lightning callbacks that watch a run: its curve, its pulse, its divergence."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules.execution import Progress
-from lightning_modules.files import write_aside, write_text
+from lightning_modules.files import write_text
 
 
 class Diverged(Exception):
@@ -39,7 +40,8 @@ class Curves(pl.Callback):
     def __init__(self, path: Path, began: float) -> None:
         self._path, self._call_began = path, began
         self._began = 0.0
-        self._resumed = self._validated = False
+        self._rows: list[str] = []
+        self._validated = False
         self.seconds, self.steps, self._earlier = 0.0, 0, 0.0
 
     @property
@@ -48,19 +50,30 @@ class Curves(pl.Callback):
         return self._earlier + time.perf_counter() - self._call_began
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the times so far, for a checkpoint."""
-        return {"seconds": self.seconds, "steps": self.steps, "whole": self.whole_seconds}
+        """Return the curve and the times so far, for a checkpoint."""
+        running = time.perf_counter() - self._began if self._began else 0.0
+        return {
+            "seconds": self.seconds + running,
+            "steps": self.steps,
+            "whole": self.whole_seconds,
+            "rows": list(self._rows),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the times of a checkpoint."""
+        """Go on from the curve and the times of a checkpoint."""
         self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
-        self._earlier = state_dict["whole"]
+        self._earlier, self._rows = state_dict["whole"], list(state_dict["rows"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the curve so far, without what was cut off; start the clock.
+
+        An epoch that goes on in its middle does not start again for Lightning.
+        """
+        write_text(self._path, "".join(self._rows))
+        self._began = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; forget what an interrupted call wrote of this epoch and later ones."""
-        if not self._resumed:
-            self._resumed = True
-            self._keep_epochs(trainer.current_epoch)
+        """Start the clock."""
         self._validated = False
         self._began = time.perf_counter()
 
@@ -78,13 +91,14 @@ class Curves(pl.Callback):
                 continue  # of an earlier epoch
             number = float(value)
             row[name] = number if math.isfinite(number) else None
+        self._rows.append(json.dumps(row, allow_nan=False) + "\n")
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.write(self._rows[-1])
 
-    def _keep_epochs(self, epochs: int) -> None:
-        if self._path.exists():
-            rows = self._path.read_text(encoding="utf-8").splitlines()[:epochs]
-            write_text(self._path, "".join(f"{row}\n" for row in rows))
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the curve to the disk: until now the checkpoints had it."""
+        with self._path.open("ab") as file:
+            os.fsync(file.fileno())
 
     def _stop(self, trainer: pl.Trainer) -> None:
         if self._began:
@@ -124,22 +138,6 @@ class Heartbeat(pl.Callback):
                     loss=_metric(trainer, "train/loss"),
                 )
             )
-
-
-class Checkpoints(pl.Callback):
-    """Save the whole training at ends of epochs, whole or not at all, not more often than asked."""
-
-    def __init__(self, path: Path, seconds: float) -> None:
-        self._path, self._seconds, self._last = path, seconds, time.monotonic()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, if it is time and there is more to train."""
-        due = time.monotonic() - self._last >= self._seconds
-        if not due or trainer.current_epoch + 1 >= (trainer.max_epochs or 0):
-            return
-        with write_aside(self._path) as file:
-            torch.save(trainer._checkpoint_connector.dump_checkpoint(), file)
-        self._last = time.monotonic()
 
 
 def curve_rows(path: Path) -> list[dict[str, Any]]:

@@ -21,27 +21,19 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from lightning_modules import cost
+from lightning_modules import checkpoints, cost
 from lightning_modules.classifier import Classifier
 from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
-from lightning_modules.files import read_json, write_json
+from lightning_modules.files import write_json
 from lightning_modules.image_data import ImageData
-from lightning_modules.observers import (
-    Checkpoints,
-    Curves,
-    Diverged,
-    DivergenceStop,
-    Heartbeat,
-)
+from lightning_modules.observers import Curves, Diverged, DivergenceStop, Heartbeat
 from lightning_modules.reading import Common, Reading, read, track
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
-from recipes import Recipe, fingerprint
+from recipes import Recipe
 from recipes.sharing import trained_for
-
-_LAST = "checkpoint/last.ckpt"
 
 
 def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result:
@@ -59,7 +51,9 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         RuntimeError: whatever the training itself raises; out of memory as torch raises it.
     """
     alone = Reading(recipe=recipe, folder=folder, keep=execution.keep, tracking=execution.tracking)
-    return fit_together([alone], seed, execution, folder)[0]
+    result = fit_together([alone], seed, execution, folder)[0]
+    forget_checkpoints(folder)
+    return result
 
 
 def fit_together(
@@ -72,8 +66,9 @@ def fit_together(
             holds the seconds of the training, the others' those of their own evaluation.
         seed: of the run.
         execution: its `keep` and `tracking` are not read: the readings have their own.
-        folder: of the training: its checkpoint while it runs; with several readings, its whole
-            curve too (`val/top1@1` is of the second recipe that was not trained itself).
+        folder: of the training: its checkpoints, which stay until `forget_checkpoints`; with
+            several readings, its whole curve too (`val/top1@1` is of the second recipe that was not
+            trained itself).
 
     Raises:
         ValueError: the recipes cannot be read off one training. Otherwise as `fit`.
@@ -111,14 +106,14 @@ def fit_together(
     with quiet():
         with tracked(readings[first].tracking) as logger:
             trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
-            resume = _checkpoint_of(folder, module.readings)
+            resume = checkpoints.newest(folder / checkpoints.FOLDER, module.readings)
             status, message = "finished", ""
             try:
                 with _interruptible(trainer):
                     trainer.fit(
                         module,
                         data,
-                        ckpt_path=resume if resume.exists() else None,
+                        ckpt_path=resume,
                         weights_only=True,
                     )
             except Diverged as error:
@@ -151,7 +146,6 @@ def fit_together(
                 record_result(logger, vars(results[first]))
         for place in order[1:]:
             track(readings[place], results[place])
-    shutil.rmtree(resume.parent, ignore_errors=True)
     return [results[place] for place in range(len(readings))]
 
 
@@ -168,17 +162,9 @@ def _compiled(
     return compile_blocks(module.network)
 
 
-def _checkpoint_of(folder: Path, recipes: Sequence[Recipe]) -> Path:
-    """Return where a checkpoint is; one that was made for other readings is forgotten."""
-    path = folder / _LAST
-    if len(recipes) > 1:
-        about = {"schema_version": 1, "readings": [fingerprint(recipe) for recipe in recipes]}
-        note = path.parent / "readings.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if read_json(note) != about:
-            path.unlink(missing_ok=True)
-            write_json(note, about)
-    return path
+def forget_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a training whose results are safe."""
+    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
 
 
 def torch_device(name: str) -> torch.device:
@@ -203,7 +189,8 @@ def _trainer(
     if execution.on_progress is not None:
         callbacks.append(Heartbeat(execution.on_progress, recipe.optim.epochs))
     if execution.checkpoint_seconds is not None:
-        callbacks.append(Checkpoints(folder / _LAST, execution.checkpoint_seconds))
+        place = folder / checkpoints.FOLDER
+        callbacks.append(checkpoints.Checkpoints(place, execution.checkpoint_seconds))
     epochs = recipe.optim.epochs
     # One point of the curve per epoch, or fewer, and none where nothing is held out for it.
     every = max(-(-epochs // max(execution.evaluations, 1)), 1)

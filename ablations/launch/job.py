@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.leases import Lease, LeaseLost
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
@@ -70,22 +71,35 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
 
     Whatever goes wrong is an outcome of the runs, recorded with its traceback in the log; only a
     stop comes through, after they are recorded as interrupted. A run that another study on this
-    home is making is waited for, not made twice.
+    home is making is waited for, not made twice; one that another process took over, because this
+    one seemed gone, is left to it and waited for.
     """
+    while True:
+        try:
+            return _perform(job, tell)
+        except LeaseLost as lost:
+            print(lost, file=sys.stderr, flush=True)
+
+
+def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     ledger = Ledger(job.home)
     here = Progress(step=0, steps=1, epoch=0, epochs=0, top1=None, loss=None)
     ended: dict[str, Ended] = {}
+    leases: dict[str, Lease] = {}
     with contextlib.ExitStack() as stack:
         for one in sorted(job.all, key=lambda one: one.run):
-            waited = stack.enter_context(ledger.claim(one.run, lambda: tell(here)))
+            hold = stack.enter_context(ledger.claim(one.run, lambda: tell(here)))
+            leases[one.run] = hold.lease
+            ledger.recover(one.run)
             known = ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
-            if known.status == "finished" or (waited and known.status in TERMINAL):
+            if known.status == "finished" or (hold.waited and known.status in TERMINAL):
                 ended[one.run] = (known.status, known.value, known.error)
         left = [one for one in job.all if one.run not in ended]
         if len(left) > 1:
-            stack.enter_context(ledger.claim_training(job.training, lambda: tell(here)))
+            hold = stack.enter_context(ledger.claim_training(job.training, lambda: tell(here)))
+            leases[job.training] = hold.lease
         if left:
-            ended |= _train(job, left, ledger, tell)
+            ended |= _train(job, left, ledger, leases, tell)
     return [ended[one.run] for one in job.all]
 
 
@@ -104,21 +118,32 @@ def look(wanted: Observe) -> dict[str, Any]:
 
 
 def _train(
-    job: Job, left: Sequence[Job], ledger: Ledger, tell: Callable[[Progress], None]
+    job: Job,
+    left: Sequence[Job],
+    ledger: Ledger,
+    leases: Mapping[str, Lease],
+    tell: Callable[[Progress], None],
 ) -> dict[str, Ended]:
-    """Train for the runs that are left, and record how each ended."""
-    import torch
+    """Train for the runs that are left, and record how each ended.
 
-    from lightning_modules.data import DataError
+    Raises:
+        LeaseLost: another process makes one of them now; nothing is recorded.
+    """
     from lightning_modules.reading import Reading
-    from lightning_modules.training import fit_together
+    from lightning_modules.training import fit_together, forget_checkpoints
 
-    folders = [_begin(one, ledger) for one in left]
+    folders = [_begin(one, ledger, job.training if len(left) > 1 else "") for one in left]
     alone = len(left) == 1
     folder = folders[0] if alone else ledger.training_folder(job.training)
     if not alone:
         _refer(left, folders, folder)
-    execution = dataclasses.replace(job.execution, on_progress=tell)
+
+    def told(progress: Progress) -> None:
+        for lease in leases.values():
+            lease.check()
+        tell(progress)
+
+    execution = dataclasses.replace(job.execution, on_progress=told)
     readings = [
         Reading(
             recipe=one.recipe,
@@ -128,43 +153,70 @@ def _train(
         )
         for one, own in zip(left, folders, strict=True)
     ]
+    ended: dict[str, Ended] = {}
     with _log(folder / "log.txt"):
         try:
             results = fit_together(readings, job.seed, execution, folder)
         except (Stopped, KeyboardInterrupt):
-            for one in left:
-                ledger.finish(one.run, "interrupted", None, "stopped; the same command goes on")
+            with contextlib.suppress(LeaseLost):
+                _confirm(leases)
+                for one in left:
+                    ledger.finish(one.run, "interrupted", None, "stopped; the same command goes on")
             raise
-        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-            status, message = "out_of_memory", _first_line(error)
-            print(traceback.format_exc(), flush=True)
+        except LeaseLost:
+            raise
         except Exception as error:
-            mistake = isinstance(error, RecipeError | DataError)
-            status, message = "failed", str(error) if mistake else _first_line(error)
             print(traceback.format_exc(), flush=True)
-        else:
-            about = {
-                "data_fingerprint": job.execution.data_fingerprint,
-                "results_version": RESULTS_VERSION,
-            }
-            ended: dict[str, Ended] = {}
-            for one, result in zip(left, results, strict=True):
-                whole = dataclasses.asdict(result) | about
-                ledger.finish(one.run, result.status, whole, result.message)
-                ended[one.run] = (result.status, result.top1, result.message)
+            status, message = _outcome(error)
+            message = f"{message} ({folder / 'log.txt'})"
+            _confirm(leases)
+            for one in left:
+                ledger.finish(one.run, status, None, message)
+                ended[one.run] = (status, None, message)
             return ended
-    message = f"{message} ({folder / 'log.txt'})"
+    about = {
+        "data_fingerprint": job.execution.data_fingerprint,
+        "results_version": RESULTS_VERSION,
+    }
+    whole = {
+        one.run: dataclasses.asdict(result) | about
+        for one, result in zip(left, results, strict=True)
+    }
+    _confirm(leases)
+    if not alone:  # all of them in one file: whoever is killed below has lost nothing
+        ledger.keep_results(job.training, whole)
     for one in left:
-        ledger.finish(one.run, status, None, message)
-    return {one.run: (status, None, message) for one in left}
+        result = whole[one.run]
+        ledger.finish(one.run, result["status"], result, result["message"])
+        ended[one.run] = (result["status"], result["top1"], result["message"])
+    forget_checkpoints(folder)
+    return ended
 
 
-def _begin(job: Job, ledger: Ledger) -> Path:
+def _confirm(leases: Mapping[str, Lease]) -> None:
+    for lease in leases.values():
+        lease.confirm()
+
+
+def _outcome(error: Exception) -> tuple[str, str]:
+    """Return the status and the message of a run that ended in an error."""
+    import torch
+
+    from lightning_modules.data import DataError
+
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return "out_of_memory", _first_line(error)
+    if isinstance(error, RecipeError | DataError):
+        return "failed", str(error)
+    return "failed", _first_line(error)
+
+
+def _begin(job: Job, ledger: Ledger, training: str) -> Path:
     """Record that a run has started, with what it runs on and why its arm can be trusted."""
     from lightning_modules.files import write_json
     from lightning_modules.training import write_environment
 
-    folder = ledger.begin(job.run, job.recipe, job.seed, job.data)
+    folder = ledger.begin(job.run, job.recipe, job.seed, job.data, training)
     write_environment(folder / "environment.json")
     write_json(
         folder / "certificate.json",

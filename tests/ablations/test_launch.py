@@ -20,6 +20,7 @@ from ablations.launch.local import LocalPool
 from ablations.launch.pool import Event
 from ablations.ledger import Ledger
 from lightning_modules import Execution
+from lightning_modules.checkpoints import checkpoints
 from recipes import Recipe, edit, hook, load
 
 QUICK = edit(load("tiny"), {"optim.epochs": 1, "optim.warmup_epochs": 0})
@@ -159,8 +160,8 @@ def test_a_stop_leaves_interrupted_and_the_same_job_goes_on(
         slow = edit(QUICK, {"optim.epochs": 12, "data.train_fraction": 0.5})
         job = make("stopped", slow, checkpoint_seconds=0.0)
         assert next(pool.run([job])).what == "started"
-        checkpoint = tmp_path / "home/runs/stopped/checkpoint/last.ckpt"
-        while not checkpoint.exists():
+        folder = ledger.run_folder("stopped")
+        while not checkpoints(folder / "checkpoint") or not epochs(folder):
             assert ledger.status("stopped") in ("missing", "running")
             time.sleep(0.01)
     assert ledger.status("stopped") == "interrupted"
@@ -175,7 +176,7 @@ def test_a_stop_leaves_interrupted_and_the_same_job_goes_on(
     assert epochs(ledger.run_folder("stopped")) == list(range(1, 13))
     after = (ledger.run_folder("stopped") / "metrics.jsonl").read_text().splitlines()
     assert after[0] == began  # gone on with, not begun anew
-    assert not checkpoint.exists()
+    assert not (folder / "checkpoint").exists()
 
 
 def test_two_studies_at_once_train_a_run_once(make: Callable[..., Job], tmp_path: Path) -> None:

@@ -188,14 +188,14 @@ def test_a_run_is_held_by_one_at_a_time(ledger: Ledger) -> None:
     def wait() -> None:
         raise WaitedLongEnoughError
 
-    with ledger.claim(RUN.id, wait) as waited:
-        assert not waited
+    with ledger.claim(RUN.id, wait) as hold:
+        assert not hold.waited
         with pytest.raises(WaitedLongEnoughError), Ledger(ledger.home).claim(RUN.id, wait):
             pass
         with ledger.claim("another", wait):
             pass
-    with ledger.claim(RUN.id, wait) as waited:
-        assert not waited
+    with ledger.claim(RUN.id, wait) as hold:
+        assert not hold.waited
 
 
 def test_the_hold_of_a_killed_process_ends(ledger: Ledger) -> None:
@@ -217,8 +217,8 @@ def test_the_hold_of_a_killed_process_ends(ledger: Ledger) -> None:
         process.kill()
         process.wait()
 
-    with ledger.claim(RUN.id, wait) as waited:
-        assert waited
+    with ledger.claim(RUN.id, wait) as hold:
+        assert hold.waited
     assert len(calls) == 1
     process.stdout.close()
 

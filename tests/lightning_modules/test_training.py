@@ -13,6 +13,7 @@ import torch
 import lightning_modules
 from lightning_modules import Execution, ImageData, Progress, Result, build, fit
 from lightning_modules.averaging import batch_norm_momenta
+from lightning_modules.checkpoints import checkpoints
 from lightning_modules.training import torch_device, write_environment
 from recipes import Recipe, RecipeError, edit, hook, linear
 
@@ -101,7 +102,7 @@ def test_a_result_says_what_was_done(rich, whole):
     assert result.peak_memory_bytes > 100 * 2**20
     network = build(rich.model, classes=10)
     assert result.params == sum(parameter.numel() for parameter in network.parameters())
-    assert not (folder / "checkpoint/last.ckpt").exists()
+    assert not (folder / "checkpoint").exists()
 
 
 def test_the_images_that_are_right_are_kept_as_bits(whole):
@@ -207,8 +208,8 @@ STOPPING = """
 """
 
 
-# Of 4 epochs of 3 steps: in the first (nothing saved), in the third, in the last.
-@pytest.mark.parametrize("at", [2, 8, 12])
+# Of 4 epochs of 3 steps: before anything is saved, in the middle of epochs and at their ends.
+@pytest.mark.parametrize("at", [2, 3, 6, 7, 8, 12])
 def test_an_interrupted_run_goes_on_to_the_same_result_bit_for_bit(
     rich, on_cpu, tmp_path, user_module, at
 ):
@@ -223,38 +224,37 @@ def test_an_interrupted_run_goes_on_to_the_same_result_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, 0, execution, tmp_path / "broken")
     assert signal.getsignal(signal.SIGINT) is before  # the next Ctrl-C must still be heard
-    assert (tmp_path / "broken/checkpoint/last.ckpt").exists() == (at > 3)
+    files = checkpoints(tmp_path / "broken/checkpoint")
+    last = at - 1 if (at - 1) % 3 == 0 else at - 2  # the batch is asked for before it is saved
+    assert [one.step for one in files] == [step for step in (last, last - 1) if step > 0]
     assert not (tmp_path / "broken/predictions.npz").exists()
     assert not (tmp_path / "broken/correct.npy").exists()
     flag.unlink()
     mine.seen.clear()
-    last = tmp_path / "broken/checkpoint/last.ckpt"
-    saved = torch.load(last, weights_only=True)["callbacks"]["Curves"] if at > 3 else None
+    saved = torch.load(files[0].path, weights_only=True)["callbacks"]["Curves"] if files else None
     found = fit(recipe, 0, execution, tmp_path / "broken")
     if saved is not None:  # the costs are the whole run's
         assert saved["seconds"] > 0 and found.seconds > saved["whole"]
         assert found.train_seconds > saved["seconds"]
-    assert len(mine.seen) == 12 - (at - 1) // 3 * 3  # it did go on, not begin again
+    assert len(mine.seen) == 12 - last  # it did go on, not begin again
     assert numbers(found) == numbers(wanted)
     assert written(tmp_path / "broken") == written(tmp_path / "whole")
-    assert not (tmp_path / "broken/checkpoint/last.ckpt").exists()
+    assert not (tmp_path / "broken/checkpoint").exists()
 
 
 def test_an_old_checkpoint_does_not_double_rows_of_the_curve(rich, on_cpu, tmp_path, user_module):
     """Saved after the first epoch only, interrupted in the fourth."""
     mine = user_module("mine_stop_old", STOPPING)
     flag = tmp_path / "flag"
-    recipe = edit(rich, {"custom.stop": hook("batch", mine.stop, at=4, flag=str(flag))})
+    recipe = edit(rich, {"custom.stop": hook("batch", mine.stop, at=5, flag=str(flag))})
     flag.touch()
-    saving = replace(on_cpu, checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, 0, saving, tmp_path / "run")
+        fit(recipe, 0, replace(on_cpu, checkpoint_seconds=0.0), tmp_path / "run")
     mine.seen.clear()
-    changed = edit(recipe, {"custom.stop": hook("batch", mine.stop, at=8, flag=str(flag))})
     with pytest.raises(KeyboardInterrupt):
-        fit(changed, 0, replace(on_cpu, checkpoint_seconds=1e9), tmp_path / "run")
+        fit(recipe, 0, replace(on_cpu, checkpoint_seconds=1e9), tmp_path / "run")
     flag.unlink()
-    fit(changed, 0, on_cpu, tmp_path / "run")
+    fit(recipe, 0, on_cpu, tmp_path / "run")
     assert [row["epoch"] for row in written(tmp_path / "run")["curve"]] == [1, 2, 3, 4]
 
 
@@ -285,7 +285,7 @@ def test_a_run_that_diverges_says_so_and_has_no_number(tiny, on_cpu, tmp_path, e
     assert result.params > 0
     assert not (tmp_path / "predictions.npz").exists()
     assert not (tmp_path / "correct.npy").exists()
-    assert not (tmp_path / "checkpoint/last.ckpt").exists()
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_last_step_that_breaks_the_network_is_seen_in_its_evaluation(tiny, on_cpu, tmp_path):

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules import Classifier, ImageData, fit
+from lightning_modules.checkpoints import checkpoints
 from lightning_modules.waiting import Waiting
 from recipes import edit, hook
 from tests.lightning_modules.conftest import plain_trainer
@@ -87,7 +88,7 @@ def test_a_resumed_run_goes_on_counting(tiny, on_cpu, tmp_path, user_module):
     execution = replace(on_cpu, checkpoint_seconds=0.0)
     with pytest.raises(KeyboardInterrupt):
         fit(recipe, 0, execution, tmp_path)
-    saved = torch.load(tmp_path / "checkpoint/last.ckpt", weights_only=True)["callbacks"]
+    saved = torch.load(checkpoints(tmp_path / "checkpoint")[0].path, weights_only=True)["callbacks"]
     assert 3 * SLEEP <= saved["Waiting"]["seconds"] <= saved["Curves"]["seconds"]
     result = fit(recipe, 0, execution, tmp_path)
     # The epoch that was saved, and the two after it; not the one that was lost.
