@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
+from ablations.plans import FAILED
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest
 
 _HOME = "ablate-home"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _CONFIG = "~/.config/ablate.yaml"
 _REQUEST_KEYS = tuple(entry.name for entry in dataclasses.fields(Request))
 _STUDY_KEYS = (
@@ -51,17 +54,59 @@ def options_of(arguments: argparse.Namespace) -> Any:
     from ablations.study import Options
 
     config = _config()
+    every = seconds_of("--checkpoint-every", arguments.checkpoint_every)
+    epochs = arguments.checkpoint_epochs
+    if epochs is not None and epochs < 1:
+        raise RequestError(f"--checkpoint-epochs {epochs}: give 1 or more")
     return Options(
         launch=arguments.launch,
         device=arguments.device,
         slots=arguments.slots,
         compile=arguments.compile,
         keep=arguments.keep,
-        retry=arguments.retry,
+        retry=retried(arguments.retry),
+        fail_fast=arguments.fail_fast,
+        time_limit=seconds_of("--time-limit", arguments.time_limit),
+        checkpoint_epochs=epochs,
+        **({} if every is None else {"checkpoint_seconds": every}),
         track=arguments.track or config.get("track", "wandb"),
         wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
         wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
     )
+
+
+def retried(text: str | None) -> tuple[str, ...]:
+    """Return the statuses that `--retry` names; `all` are those of every failure.
+
+    Raises:
+        RequestError: one of them is none.
+    """
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in ("all", *FAILED):
+            known = ", ".join(("all", *FAILED))
+            raise RequestError(
+                f"--retry {text!r}: choose from {known}, or several as"
+                f" failed,timed_out{nearest(name, ('all', *FAILED))}"
+            )
+    return FAILED if "all" in names else names
+
+
+def seconds_of(option: str, text: str | None) -> float | None:
+    """Return the seconds of a time such as 90s, 45m, 12h or 2d; a plain number is seconds.
+
+    Raises:
+        RequestError: it is no time above 0.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    seconds = float(found[1]) * _UNITS[found[2] or "s"] if found else 0.0
+    if not 0 < seconds < float("inf"):
+        raise RequestError(f"{option} {text!r}: give a time above 0, as 90s, 45m, 12h or 2d")
+    return seconds
 
 
 def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:

@@ -12,11 +12,20 @@ import errno
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations import commands
 from ablations.errors import RequestError
+from ablations.option_groups import (
+    execution_options,
+    format_option,
+    home_option,
+    output_option,
+    recipe_of_option,
+    request_options,
+    rope_option,
+    whole,
+)
 from lightning_modules.data.errors import DataError
 from recipes import RecipeError
 from recipes.library import is_file_name
@@ -150,40 +159,40 @@ def _build() -> _Parser:
 
     run = _command(under, "run", "train what is missing, then report (the default)", commands.run)
     run.add_argument("file", nargs="?", metavar="STUDY.yaml", help="the request from a file")
-    _request_options(run)
-    _execution_options(run)
+    request_options(run)
+    execution_options(run)
     run.add_argument("--dry-run", action="store_true", help="as `ablate plan`")
-    _format_option(run)
+    format_option(run)
 
     plan = _command(under, "plan", "say what would run and how long; train nothing", commands.plan)
     plan.add_argument("file", nargs="?", metavar="STUDY.yaml", help="the request from a file")
-    _request_options(plan)
-    _execution_options(plan)
-    _format_option(plan, ("table", "json"))
+    request_options(plan)
+    execution_options(plan)
+    format_option(plan, ("table", "json"))
 
     status = _command(under, "status", "what is running, done, failed and left", commands.status)
     status.add_argument("study", nargs="?", metavar="STUDY")
-    _home_option(status)
+    home_option(status)
 
     report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
     report.add_argument("study", metavar="STUDY")
-    _output_option(report)
-    _rope_option(report)
-    _home_option(report)
-    _format_option(report)
+    output_option(report)
+    rope_option(report)
+    home_option(report)
+    format_option(report)
 
     diff = _command(under, "diff", "compare two recipes, runs or studies", commands.diff)
     diff.add_argument("first", metavar="A")
     diff.add_argument("second", metavar="B")
-    _home_option(diff)
+    home_option(diff)
 
     show = _command(under, "show", "a resolved recipe as YAML", commands.show)
     show.add_argument("recipe", metavar="RECIPE")
-    _recipe_of_option(show)
+    recipe_of_option(show)
     show.add_argument("--add", metavar="SPEC", help="with these components applied")
     show.add_argument("--data", metavar="DATA", help="as its profile makes it for these data")
     show.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
-    _home_option(show)
+    home_option(show)
 
     listing = _command(under, "list", "what there is to choose from", commands.listing)
     listing.add_argument(
@@ -192,23 +201,23 @@ def _build() -> _Parser:
         default="components",
         metavar="components|recipes|designs|data|studies|leaves|published",
     )
-    _home_option(listing)
+    home_option(listing)
 
     extend = _command(under, "extend", "more components or seeds for a study", commands.extend)
     extend.add_argument("study", metavar="STUDY")
     extend.add_argument("--add", metavar="SPEC", help="components after those it has")
-    extend.add_argument("--seeds", type=_whole, metavar="N", help="seeds in all")
-    _rope_option(extend)
-    _home_option(extend)
-    _execution_options(extend)
-    _format_option(extend)
+    extend.add_argument("--seeds", type=whole, metavar="N", help="seeds in all")
+    rope_option(extend)
+    home_option(extend)
+    execution_options(extend)
+    format_option(extend)
 
     replay = _command(under, "replay", "published tables in the form of a study", commands.replay)
     replay.add_argument(
         "name", nargs="?", metavar="NAME", help="as resnet-rs; without: what is there"
     )
-    _output_option(replay)
-    _format_option(replay)
+    output_option(replay)
+    format_option(replay)
 
     simulate = _command(
         under, "simulate", "games with known truth through the analysis", commands.simulate
@@ -220,10 +229,10 @@ def _build() -> _Parser:
         metavar="CELLS",
         help="coverage, null, screen, until, width, power; several as coverage,null (all)",
     )
-    simulate.add_argument("--games", type=_whole, default=4000, metavar="N", help="a cell (4000)")
-    simulate.add_argument("--slots", type=_whole, metavar="N", help="processes (one per core)")
-    _output_option(simulate)
-    _format_option(simulate)
+    simulate.add_argument("--games", type=whole, default=4000, metavar="N", help="a cell (4000)")
+    simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
+    output_option(simulate)
+    format_option(simulate)
     _doctor(_command(under, "doctor", "what is slow, and what to change", commands.doctor))
     return parser
 
@@ -232,155 +241,22 @@ def _doctor(parser: _Parser) -> None:
     """Give `doctor` its subjects; alone it lists them."""
     parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="speed; without: the list")
     parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
-    _recipe_of_option(parser)
+    recipe_of_option(parser)
     parser.add_argument("--add", metavar="SPEC", help="with all of these components applied")
     parser.add_argument("--data", metavar="DATA", help="digits, cifar10:DIR, imagefolder:DIR, ...")
     parser.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
     parser.add_argument(
-        "--seconds", type=_whole, default=10, metavar="N", help="to time steps for (10)"
+        "--seconds", type=whole, default=10, metavar="N", help="to time steps for (10)"
     )
-    _home_option(parser)
-    _format_option(parser, ("table", "json"))
+    home_option(parser)
+    format_option(parser, ("table", "json"))
 
 
 def _command(under: Any, name: str, words: str, carry_out: Any) -> _Parser:
     parser: _Parser = under.add_parser(name, help=words, description=words, allow_abbrev=False)
     parser.set_defaults(carry_out=carry_out)
     return parser
-
-
-def _request_options(parser: _Parser) -> None:
-    parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
-    _recipe_of_option(parser)
-    parser.add_argument("--add", metavar="SPEC", help="components, as ra(magnitude=15),ls or paper")
-    parser.add_argument("--design", metavar="D", help="ladder (default), screen, auto, ...")
-    parser.add_argument(
-        "--question",
-        metavar="Q",
-        help="what an effect means: alone, in_recipe, in_order or average_over_others; without"
-        " --design, auto chooses one that answers it",
-    )
-    parser.add_argument(
-        "--budget", type=_whole, metavar="RUNS", help="runs that the design may spend"
-    )
-    parser.add_argument("--seeds", type=_whole, metavar="N", help="runs per arm (3)")
-    parser.add_argument(
-        "--interaction",
-        action="append",
-        metavar="A:B",
-        dest="interactions",
-        help="what two components are worth together beyond each by itself; again for more",
-    )
-    parser.add_argument(
-        "--null",
-        action="store_true",
-        default=None,
-        help="add arms that are the base again, and a dummy component: true zeros",
-    )
-    parser.add_argument(
-        "--noise", type=float, metavar="POINTS", help="sd between seeds to plan with"
-    )
-    parser.add_argument(
-        "--until",
-        metavar="verdicts|WIDTH",
-        help="add seeds until all is resolved, or until intervals are +- WIDTH points",
-    )
-    parser.add_argument("--max-runs", type=_whole, metavar="N", help="runs at most, with --until")
-    parser.add_argument(
-        "--confirm",
-        type=_whole,
-        metavar="N",
-        help="train the base and the arm that is best on minival with N fresh seeds",
-    )
-    _rope_option(parser)
-    parser.add_argument("--data", metavar="DATA", help="digits, cifar10:DIR, imagefolder:DIR, ...")
-    parser.add_argument(
-        "--set",
-        action="append",
-        metavar="path=value",
-        dest="settings",
-        help="a leaf of the base, as optim.lr=0.05; again for more",
-    )
-    parser.add_argument(
-        "--skip-corrupt",
-        action="store_true",
-        default=None,
-        help="leave out images that cannot be decoded, and say which",
-    )
-    parser.add_argument("--study", metavar="NAME", help="default: made from the request")
-    _home_option(parser)
-
-
-def _recipe_of_option(parser: _Parser) -> None:
-    parser.add_argument(
-        "--recipe-of",
-        metavar="FAMILY",
-        help="give the base the recipe of resnet_rs or efficientnet_rs, scaled to its depth and"
-        " resolution",
-    )
-
-
-def _execution_options(parser: _Parser) -> None:
-    parser.add_argument("--launch", default="local", metavar="local", help="where runs are made")
-    parser.add_argument("--slots", type=_whole, metavar="N", help="runs at once")
-    parser.add_argument(
-        "--devices", type=_whole, default=1, metavar="N", help="devices per run (1)"
-    )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument(
-        "--compile",
-        choices=("never", "auto", "always"),
-        default="never",
-        help="torch.compile the network's blocks: auto where a run is long enough to win it back",
-    )
-    parser.add_argument(
-        "--keep",
-        choices=("none", "ema", "last"),
-        help="final weights to keep, of every run; ema is the raw ones where none are averaged"
-        " (default: the evaluated ones of the base and the full arm)",
-    )
-    parser.add_argument("--retry", action="store_true", help="make failed runs again")
-    parser.add_argument(
-        "--track",
-        choices=("wandb", "none"),
-        help="where runs are logged: W&B (offline unless a project is set), or none",
-    )
-    parser.add_argument("--wandb-project", metavar="NAME")
-    parser.add_argument("--wandb-entity", metavar="NAME")
-    parser.add_argument("--yes", action="store_true", help="do not ask before a long plan")
-
-
-def _rope_option(parser: _Parser) -> None:
-    parser.add_argument(
-        "--rope", type=float, metavar="POINTS", help="effects within +- this are `equal`"
-    )
-
-
-def _home_option(parser: _Parser) -> None:
-    parser.add_argument(
-        "--home", metavar="DIR", help="where runs and studies are kept (ablate-home)"
-    )
-
-
-def _output_option(parser: _Parser) -> None:
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there, not here")
-
-
-def _format_option(parser: _Parser, formats: Sequence[str] = ()) -> None:
-    parser.add_argument(
-        "--format",
-        default="table",
-        metavar="F",
-        help=f"{', '.join(formats or ('table', 'json', 'markdown', 'csv'))}",
-    )
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
 def _indented(text: str) -> str:

@@ -76,7 +76,7 @@ def plan(arguments: argparse.Namespace) -> int:
     for note in prepared.notes:
         _say(note)
     options = options_of(arguments)
-    missing = missing_runs(prepared.plan, ledger, retry=arguments.retry)
+    missing = missing_runs(prepared.plan, ledger, retry=options.retry)
     expected: dict[str, float] = {}
     certificates = certificates_of(prepared.plan, ledger)
     if missing:

@@ -64,6 +64,10 @@ class Board:
                 share = event.progress.step / max(event.progress.steps, 1)
                 latest = event.progress.top1 if event.progress.top1 is not None else top1
                 self._running[event.slot] = (event.job, began, share, latest)
+            elif event.what == "lost":
+                self._running.pop(event.slot)
+                self._waiting.insert(0, event.job.arm)
+                self._print(f"{event.job.arm} seed {event.job.seed}: {event.message}")
             elif event.what == "ended":
                 self._done += 1
                 self._failed += event.status != "finished"

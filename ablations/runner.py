@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
+from ablations.launch.job import Job
 from ablations.ledger import TERMINAL, Ledger
 from ablations.measuring import Measured, expect, measure
 from ablations.minival import check_kept
@@ -31,7 +32,7 @@ from ablations.packing import (
     told,
     try_out,
 )
-from ablations.plans import Plan, Run
+from ablations.plans import FAILED, Plan, Run
 from ablations.progress import Board, duration
 from ablations.report.staged import decided
 from ablations.revisions import open_or_freeze
@@ -88,11 +89,14 @@ def carry_out(
                 crew = crew or stack.enter_context(
                     _crew(prepared, now, runs, ledger, options, say, agree)
                 )
-                _train(crew, prepared, now, runs, ledger, options)
+                broken = _train(crew, prepared, now, runs, ledger, options)
                 made |= {run.id for run in runs}
+                if broken is not None:
+                    say(f"--fail-fast: stopped as {broken}; what was being trained can go on")
+                    return len(made)
             elif crew is None:
                 open_or_freeze(prepared, ledger)
-            if not decide(plan, ledger, retry=options.retry):
+            if not decide(plan, ledger, retry=bool(options.retry)):
                 return len(made)
             say(decided(plan, stages_of(plan, ledger)))
 
@@ -175,7 +179,8 @@ def _train(
     runs: Sequence[Run],
     ledger: Ledger,
     options: Options,
-) -> None:
+) -> str | None:
+    """Make the runs; return, in words, the failure that ended it, where one is to."""
     jobs = shared_jobs(
         now,
         runs,
@@ -189,6 +194,10 @@ def _train(
         board.expect(jobs)
         for event in crew.launcher.run(longest_first(jobs, crew.expected), crew.at_once):
             board.see(event)
+            if options.fail_fast and event.what == "ended" and event.status in FAILED:
+                assert isinstance(event.job, Job)
+                return f"{event.job.arm} seed {event.job.seed} ended {event.status}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,11 +65,14 @@ class Options:
     slots: int | None = None  # runs at once; None: one per GPU, or per core
     compile: str = "never"  # as Execution has it
     keep: str | None = None  # none, ema, last; None: the base's and the full arm's own
-    retry: bool = False
+    retry: tuple[str, ...] = ()  # statuses of runs that are made again
+    fail_fast: bool = False  # stop at the first run of this call that fails
+    time_limit: float | None = None  # seconds of a run
     track: str = "wandb"  # or none
     wandb_project: str | None = None
     wandb_entity: str | None = None
-    checkpoint_seconds: float | None = 60.0
+    checkpoint_seconds: float | None = 60.0  # as Execution has it
+    checkpoint_epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,12 +230,15 @@ def prepare_images(
         raise DataError("\n".join(wrong))
 
 
-def missing_runs(plan: Plan, ledger: Ledger, *, retry: bool = False) -> list[Run]:
-    """Return the runs that have no terminal status, each identity once, in the plan's order."""
+def missing_runs(plan: Plan, ledger: Ledger, *, retry: Collection[str] = ()) -> list[Run]:
+    """Return the runs without a terminal status or with one of `retry`, in the plan's order.
+
+    Each identity comes once. A finished run is not made again.
+    """
     found: dict[str, Run] = {}
     for run in plan.runs:
         status = ledger.status(run.id)
-        if status not in TERMINAL or (retry and status != "finished"):
+        if status not in TERMINAL or (status in retry and status != "finished"):
             found.setdefault(run.id, run)
     return list(found.values())
 
@@ -260,6 +266,8 @@ def make_jobs(
             data_fingerprint=plan.data_fingerprint,
             keep=options.keep or (_own_weights(arm.recipe) if run.arm in plan.ends else "none"),
             checkpoint_seconds=options.checkpoint_seconds,
+            checkpoint_epochs=options.checkpoint_epochs,
+            time_limit=options.time_limit,
             tracking=_tracking(plan, run, ledger, options) if options.track == "wandb" else None,
         )
         jobs.append(

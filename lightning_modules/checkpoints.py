@@ -54,12 +54,14 @@ class Checkpoint:
 class Checkpoints(pl.Callback):
     """Save the whole training between two steps and at ends of epochs, when it is time.
 
+    After every `epochs` epochs it is time in any case.
+
     The state between two steps is that before the next batch: all that the step before has done,
     averages and schedules too, is in it.
     """
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self._folder, self._seconds = folder, seconds
+    def __init__(self, folder: Path, seconds: float, epochs: int | None = None) -> None:
+        self._folder, self._seconds, self._epochs = folder, seconds, epochs
         self._due = time.monotonic() + seconds
         self._began = self._saved = -1  # steps at which this call began, and saved last
 
@@ -77,9 +79,16 @@ class Checkpoints(pl.Callback):
             return
         self._save(trainer, between_steps=True)
 
+    def save_before_batch(self, trainer: pl.Trainer) -> None:
+        """Save from another callback's `on_train_batch_start`: the training is to stop there."""
+        if trainer.global_step not in (0, self._began, self._saved):
+            self._save(trainer, between_steps=True)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time and there is more to train."""
-        if time.monotonic() >= self._due and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+        ended = trainer.current_epoch + 1
+        due = time.monotonic() >= self._due or (self._epochs and ended % self._epochs == 0)
+        if due and ended < (trainer.max_epochs or 0):
             self._save(trainer, between_steps=False)
 
     def _save(self, trainer: pl.Trainer, *, between_steps: bool) -> None:

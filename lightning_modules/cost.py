@@ -15,6 +15,15 @@ from lightning_modules.backbones import build
 from lightning_modules.footprint import Footprint
 from recipes import Model
 
+# What torch says in a plain RuntimeError: its CPU's allocator, Apple's, and CUDA's libraries.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 _CONTEXT = 600 << 20  # bytes that CUDA's context and libraries take of a GPU, an allowance
 
 
@@ -69,6 +78,13 @@ def reset_peak_memory(device: torch.device) -> None:
             return  # not permitted in some containers: the process's own peak is reported
 
 
+def release_memory() -> None:
+    """Give back what nothing refers to any more, also what a GPU's allocator keeps."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def peak_memory(device: torch.device) -> int | None:
     """Return the peak since the reset: of the device, or of this process on a CPU (Linux)."""
     if device.type == "cuda":
@@ -78,6 +94,14 @@ def peak_memory(device: torch.device) -> int | None:
         return found
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is want of memory, of a device or of this machine."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = str(error)
+    return isinstance(error, RuntimeError) and any(part in words for part in _NO_MEMORY)
 
 
 def _status(name: str) -> int | None:

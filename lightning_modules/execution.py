@@ -43,6 +43,8 @@ class Execution:
     keep: str = "none"  # weights to keep: none, last or ema
     # Least time between checkpoints, longer where they are slow; 0: every step; None: none.
     checkpoint_seconds: float | None = 60.0
+    checkpoint_epochs: int | None = None  # and after every so many epochs, whatever the time
+    time_limit: float | None = None  # seconds of one call, kept between steps; None: none
     tracking: Tracking | None = None
     on_progress: Callable[[Progress], None] | None = None
 

@@ -21,6 +21,36 @@ class Diverged(Exception):
     """The training loss is not a finite number any more."""
 
 
+class TimedOut(Exception):
+    """The time that a call was given is over; its checkpoint stays."""
+
+
+class TimeLimit(pl.Callback):
+    """Stop a run before the step at which its time is over, with all of it saved."""
+
+    def __init__(
+        self, seconds: float, began: float, save: Callable[[pl.Trainer], None] | None
+    ) -> None:
+        self._seconds, self._end, self._save = seconds, began + seconds, save
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Raise `TimedOut` where it is late."""
+        if (
+            time.perf_counter() < self._end
+            or trainer.accumulate_grad_batches > 1
+            and (batch_idx % trainer.accumulate_grad_batches)
+        ):
+            return
+        if self._save is not None:
+            self._save(trainer)
+        steps = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
+        raise TimedOut(
+            f"its {self._seconds:g} s were over after {trainer.global_step} of {steps} steps"
+        )
+
+
 class DivergenceStop(pl.Callback):
     """Stop a run whose epoch loss is not finite; looked at once per epoch, not per step."""
 

@@ -8,12 +8,14 @@ import time
 import torch
 
 from lightning_modules.classifier import Classifier
+from lightning_modules.cost import is_out_of_memory, release_memory
 from lightning_modules.execution import Execution
 from lightning_modules.image_data import Batch, ImageData
 from lightning_modules.optim import make_optimizer
 from lightning_modules.training import torch_device
-from recipes import Recipe
+from recipes import Recipe, edit
 
+FEWEST = 2  # images that a recipe takes for a batch
 _STEPS = 3  # the first is warm-up: allocations and kernel choice
 
 
@@ -55,6 +57,32 @@ def images_per_second(recipe: Recipe, execution: Execution, begin: float, end: f
         bench.step()
         steps += 1
     return steps * recipe.data.batch_size / (time.monotonic() - start)
+
+
+def fitting_batch(recipe: Recipe, execution: Execution) -> int | None:
+    """Return the largest of the recipe's batch halved again and again of which two steps fit.
+
+    None: not even `FEWEST` images. Trains nothing.
+    """
+    size = recipe.data.batch_size // 2
+    while size >= FEWEST:
+        if _fits(edit(recipe, {"data.batch_size": size}), execution):
+            return size
+        size //= 2
+    return None
+
+
+def _fits(recipe: Recipe, execution: Execution) -> bool:
+    release_memory()  # of the try before, which nothing refers to any more
+    try:
+        bench = _Bench(recipe, execution)
+        bench.step()
+        bench.step()  # the optimiser's own state is there from the first step on
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 class _Bench:

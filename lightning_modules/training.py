@@ -27,7 +27,13 @@ from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
 from lightning_modules.files import write_json
 from lightning_modules.image_data import ImageData
-from lightning_modules.observers import Curves, Diverged, DivergenceStop, Heartbeat
+from lightning_modules.observers import (
+    Curves,
+    Diverged,
+    DivergenceStop,
+    Heartbeat,
+    TimeLimit,
+)
 from lightning_modules.reading import Common, Reading, read, track
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
@@ -48,6 +54,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
     Raises:
         DataError: the data cannot be used.
         RecipeError: the backbone cannot take the recipe.
+        TimedOut: `execution.time_limit` is over; a later call goes on from there.
         RuntimeError: whatever the training itself raises; out of memory as torch raises it.
     """
     alone = Reading(recipe=recipe, folder=folder, keep=execution.keep, tracking=execution.tracking)
@@ -105,7 +112,8 @@ def fit_together(
     results: dict[int, Result] = {}
     with quiet():
         with tracked(readings[first].tracking) as logger:
-            trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
+            watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
+            trainer = _trainer(recipe, execution, device, folder, watching, data, logger)
             resume = checkpoints.newest(folder / checkpoints.FOLDER, module.readings)
             status, message = "finished", ""
             try:
@@ -176,6 +184,23 @@ def torch_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def _stops(recipe: Recipe, execution: Execution, folder: Path, began: float) -> list[pl.Callback]:
+    """Return what may end a training before its last step, and what it is gone on from."""
+    found: list[pl.Callback] = [DivergenceStop()]
+    if execution.on_progress is not None:
+        found.append(Heartbeat(execution.on_progress, recipe.optim.epochs))
+    save = None
+    if execution.checkpoint_seconds is not None:
+        kept = checkpoints.Checkpoints(
+            folder / checkpoints.FOLDER, execution.checkpoint_seconds, execution.checkpoint_epochs
+        )
+        found.append(kept)
+        save = kept.save_before_batch
+    if execution.time_limit is not None:
+        found.append(TimeLimit(execution.time_limit, began, save))
+    return found
+
+
 def _trainer(
     recipe: Recipe,
     execution: Execution,
@@ -185,12 +210,6 @@ def _trainer(
     data: ImageData,
     logger: Any,
 ) -> pl.Trainer:
-    callbacks = [*callbacks, DivergenceStop()]
-    if execution.on_progress is not None:
-        callbacks.append(Heartbeat(execution.on_progress, recipe.optim.epochs))
-    if execution.checkpoint_seconds is not None:
-        place = folder / checkpoints.FOLDER
-        callbacks.append(checkpoints.Checkpoints(place, execution.checkpoint_seconds))
     epochs = recipe.optim.epochs
     # One point of the curve per epoch, or fewer, and none where nothing is held out for it.
     every = max(-(-epochs // max(execution.evaluations, 1)), 1)

@@ -154,6 +154,7 @@ def _train(
         for one, own in zip(left, folders, strict=True)
     ]
     ended: dict[str, Ended] = {}
+    broken: tuple[str, str] | None = None
     with _log(folder / "log.txt"):
         try:
             results = fit_together(readings, job.seed, execution, folder)
@@ -167,13 +168,17 @@ def _train(
             raise
         except Exception as error:
             print(traceback.format_exc(), flush=True)
-            status, message = _outcome(error)
-            message = f"{message} ({folder / 'log.txt'})"
-            _confirm(leases)
-            for one in left:
-                ledger.finish(one.run, status, None, message)
-                ended[one.run] = (status, None, message)
-            return ended
+            broken = _outcome(error)
+        if broken is not None and broken[0] == "out_of_memory":  # out here, where it is let go of
+            told(Progress(step=0, steps=1, epoch=0, epochs=0, top1=None, loss=None))
+            broken = (broken[0], f"{broken[1]}; {_what_fits(job, execution)}")
+    if broken is not None:
+        status, message = broken[0], f"{broken[1]} ({folder / 'log.txt'})"
+        _confirm(leases)
+        for one in left:
+            ledger.finish(one.run, status, None, message)
+            ended[one.run] = (status, None, message)
+        return ended
     about = {
         "data_fingerprint": job.execution.data_fingerprint,
         "results_version": RESULTS_VERSION,
@@ -200,15 +205,35 @@ def _confirm(leases: Mapping[str, Lease]) -> None:
 
 def _outcome(error: Exception) -> tuple[str, str]:
     """Return the status and the message of a run that ended in an error."""
-    import torch
-
+    from lightning_modules.cost import is_out_of_memory
     from lightning_modules.data import DataError
+    from lightning_modules.observers import TimedOut
 
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+    if isinstance(error, TimedOut):
+        return "timed_out", f"{error}; --retry timed_out goes on from there"
+    if is_out_of_memory(error):
         return "out_of_memory", _first_line(error)
     if isinstance(error, RecipeError | DataError):
         return "failed", str(error)
     return "failed", _first_line(error)
+
+
+def _what_fits(job: Job, execution: Execution) -> str:
+    """Return in words which batch fits into the memory that a run was too large for."""
+    from lightning_modules.speed import FEWEST, fitting_batch
+
+    asked = job.recipe.data.batch_size
+    try:
+        size = fitting_batch(job.recipe, execution)
+    except Exception as error:  # of a try that nobody asked for
+        print(traceback.format_exc(), flush=True)
+        return f"which batch fits could not be tried: {_first_line(error)}"
+    if size is None:
+        return f"of batches below {asked} images not even those of {FEWEST} fit"
+    return (
+        f"two steps with batches of {size} images instead of {asked} fit: data.batch_size={size} is"
+        " another recipe, whose learning rate belongs to its batch"
+    )
 
 
 def _begin(job: Job, ledger: Ledger, training: str) -> Path:

@@ -1,39 +1,38 @@
 """Runs on this machine: one warm worker process per slot, taking run after run.
 
 Workers are forked from a `server` that has imported torch once; they keep their imports and caches
-between runs. A worker that dies is replaced, and its run recorded as failed. Longer than most: both
-ends of one protocol, parent and worker, are here.
+between runs. A worker that dies is replaced and its run made again, once: from its last checkpoint,
+by whoever is free. Dies the next one too, the run is recorded as failed. Longer than most: all that
+can become of a worker is read in one place.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from ablations.errors import RequestError
 from ablations.launch import server
-from ablations.launch.job import Ended, Job, Measure, Observe, Stopped, estimate, look, perform
-from ablations.launch.pace import Pace, keep_pace
+from ablations.launch.job import Ended, Job
 from ablations.launch.pool import Event, Task
+from ablations.launch.worker import ANSWERS, send, work
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
-from lightning_modules.data.errors import DataError
-from lightning_modules.execution import Progress
-from recipes import RecipeError
 
-if TYPE_CHECKING:
-    from lightning_modules.footprint import Footprint
-
-_ANSWERS: dict[type, str] = {Measure: "measured", Observe: "observed", Pace: "paced"}
-_LAST_WORDS = ("ended", *_ANSWERS.values())  # after which a worker is free
+_LAST_WORDS = ("ended", *ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
+# Beyond a run's own time limit, which it keeps between two steps: what does not come to a next
+# step by then is stopped from outside.
+_OVERTIME_SECONDS = 60.0
+_ATTEMPTS = 2  # of a run whose worker dies
 
 
 @dataclass
@@ -42,6 +41,9 @@ class _Worker:
     connection: Connection
     job: Task | None = None
     ready: bool = False  # it has said so: what happens from now on is its job's doing
+    deadline: float = float("inf")  # of `time.monotonic`; its job must have ended by then
+    late: bool = False  # it was stopped for that
+    kills: int = 0  # processes that the system had killed for want of memory as its job began
 
 
 class LocalPool:
@@ -51,6 +53,8 @@ class LocalPool:
         self._devices, self._threads, self._track = devices, threads, track
         self._count = slots  # to begin with
         self._workers: list[_Worker] = []
+        self._waiting: list[Task] = []
+        self._deaths: Counter[str] = Counter()  # of workers, by the run that they were making
 
     def __enter__(self) -> LocalPool:
         self._context = server.context(threads=self._threads, track=self._track)
@@ -63,7 +67,7 @@ class LocalPool:
             if worker.job is not None and worker.process.is_alive():
                 os.kill(worker.process.pid, signal.SIGTERM)
             else:
-                _send(worker.connection, None)
+                send(worker.connection, None)
         deadline = time.monotonic() + _GRACE_SECONDS
         for worker in self._workers:
             worker.process.join(max(deadline - time.monotonic(), 0.1))
@@ -81,7 +85,7 @@ class LocalPool:
         """Have so many workers, of so many threads, from the next tasks on. None is at work now."""
         self._threads = threads
         for worker in self._workers[slots:]:
-            _send(worker.connection, None)
+            send(worker.connection, None)
         for worker in self._workers[slots:]:
             worker.process.join()
             worker.connection.close()
@@ -98,11 +102,12 @@ class LocalPool:
             jobs: what to do.
             at_most: this many at the same time; None: as many as there are workers.
         """
-        waiting = list(jobs)
-        left = len(waiting)
+        self._waiting = list(jobs)
+        left = len(self._waiting)
         for slot in range(len(self._workers))[:at_most]:
-            yield from self._hand_out(slot, waiting)
+            yield from self._hand_out(slot)
         while left:
+            self._stop_late_ones()
             ready = wait([worker.connection for worker in self._workers], timeout=1.0)
             if not ready:
                 yield Event(what="pulse", slot=-1)
@@ -113,18 +118,32 @@ class LocalPool:
                 yield from events
                 if events[-1].what in _LAST_WORDS:
                     left -= 1
-                    yield from self._hand_out(slot, waiting)
+                if events[-1].what in (*_LAST_WORDS, "lost"):
+                    yield from self._hand_out(slot)
 
-    def _hand_out(self, slot: int, waiting: list[Task]) -> Iterator[Event]:
+    def _hand_out(self, slot: int) -> Iterator[Event]:
         worker = self._workers[slot]
-        if waiting and worker.job is None:
-            worker.job = waiting.pop(0)
+        if self._waiting and worker.job is None:
+            worker.job = self._waiting.pop(0)
             device = self._devices[slot % len(self._devices)]
             execution = dataclasses.replace(
                 worker.job.execution, device=device, threads=self._threads
             )
-            _send(worker.connection, dataclasses.replace(worker.job, execution=execution))
+            worker.kills = _killed_for_memory()
+            self._give_time(worker)
+            send(worker.connection, dataclasses.replace(worker.job, execution=execution))
             yield Event(what="started", slot=slot, job=worker.job)
+
+    def _give_time(self, worker: _Worker) -> None:
+        limit = worker.job.execution.time_limit if isinstance(worker.job, Job) else None
+        if limit is not None:
+            worker.deadline = time.monotonic() + limit + _OVERTIME_SECONDS
+
+    def _stop_late_ones(self) -> None:
+        for worker in self._workers:
+            if worker.job is not None and time.monotonic() > worker.deadline:
+                worker.late, worker.deadline = True, float("inf")
+                worker.process.kill()
 
     def _receive(self, slot: int) -> list[Event]:
         """Return what a worker says: one event, or one for every run that it has made."""
@@ -135,9 +154,11 @@ class LocalPool:
         except (EOFError, ConnectionError, OSError):
             return self._replace(slot)
         if what == "progress":
+            if not body.epochs:  # it waits for another process's run
+                self._give_time(worker)
             return [Event(what=what, slot=slot, job=job, progress=body)]
         if what in _LAST_WORDS:
-            worker.job = None
+            worker.job, worker.deadline = None, float("inf")
             return _told(what, slot, job, body if isinstance(job, Job) else [body])
         worker.ready = True
         return [Event(what=what, slot=slot)]
@@ -153,18 +174,28 @@ class LocalPool:
                 " From Python, keep the script in a file, and call run() below"
                 ' `if __name__ == "__main__":`'
             )
-        message = f"its worker died ({_cause(code)})"
-        job = worker.job
-        ended: list[Any] = [("failed", None, message)]
-        if isinstance(job, Job):
-            ended = [_left_by(one, message) for one in job.all]
         self._workers[slot] = self._start(slot)
-        what = _ANSWERS.get(type(job), "ended")
-        return _told(what if job is not None else "ready", slot, job, ended)
+        job = worker.job
+        if not isinstance(job, Job):
+            ended: list[Any] = [("failed", None, f"its worker died ({_cause(code)})")]
+            return _told("ready" if job is None else ANSWERS[type(job)], slot, job, ended)
+        self._deaths[job.run] += 1
+        if self._deaths[job.run] < _ATTEMPTS and not worker.late:
+            self._waiting.insert(0, job)
+            message = f"its worker died ({_cause(code)}); going on from its last checkpoint"
+            return [Event(what="lost", slot=slot, job=job, message=message)]
+        status, message = "failed", f"its worker died twice ({_cause(code)})"
+        if worker.late:
+            limit = job.execution.time_limit or 0.0
+            status = "timed_out"
+            message = f"it did not end {_OVERTIME_SECONDS:g} s after its limit of {limit:g} s"
+        elif code == -signal.SIGKILL and _killed_for_memory() > worker.kills:
+            status, message = "out_of_memory", "the system killed its worker for want of memory"
+        return _told("ended", slot, job, [_left_by(one, status, message) for one in job.all])
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs,), daemon=True)
+        process = self._context.Process(target=work, args=(theirs,), daemon=True)
         server.started(process)
         theirs.close()
         return _Worker(process=process, connection=ours)
@@ -187,79 +218,16 @@ def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[
     ]
 
 
-def _left_by(job: Job, message: str) -> Ended:
+def _left_by(job: Job, status: str, message: str) -> Ended:
     """Return how a run ended whose worker died, and record it where nobody has."""
     ledger = Ledger(job.home)
+    ledger.recover(job.run)
     known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
     if known.status in TERMINAL:  # it died after its run had ended
         return known.status, known.value, known.error
     if not ledger.is_held(job.run):  # else it died waiting for another process's run
-        ledger.finish(job.run, "failed", None, message)
-    return "failed", None, message
-
-
-def _work(connection: Connection) -> None:
-    """Take jobs from the parent until it says stop or is gone."""
-    from lightning_modules.allocation import keep_freed_memory
-    from lightning_modules.cost import resident_memory
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
-    signal.signal(signal.SIGTERM, _stop)
-    keep_freed_memory()
-    gc.freeze()  # what was imported stays: collecting between runs need not look at it
-    before = resident_memory()
-    _send(connection, ("ready", None))
-
-    def tell(progress: Progress) -> None:
-        if not _send(connection, ("progress", progress)):
-            raise Stopped  # nobody is left to report to
-
-    works: dict[type, Callable[[Any], Any]] = {Measure: estimate, Observe: look, Pace: keep_pace}
-    try:
-        while True:
-            job = connection.recv()
-            if job is None:
-                return
-            if isinstance(job, Job):
-                _send(connection, ("ended", perform(job, tell)))
-            else:
-                answer = _tried(works[type(job)], job, before)
-                _send(connection, (_ANSWERS[type(job)], answer))
-    except (EOFError, Stopped):
-        return
-
-
-def _tried(
-    work: Callable[[Any], Any], task: Any, before: int
-) -> tuple[str, Any, str, Footprint | None]:
-    """Return the outcome of a task that is not a run, and the memory that it took."""
-    import torch
-
-    from lightning_modules.cost import footprint, reset_peak_memory
-    from lightning_modules.training import torch_device
-
-    host = torch.device("cpu")
-    device = host if isinstance(task, Observe) else torch_device(task.execution.device)
-    for one in {host, device}:
-        reset_peak_memory(one)
-    try:
-        return "finished", work(task), "", footprint(device, before)
-    except (RecipeError, DataError) as error:
-        return "failed", None, str(error), None
-    except Exception as error:
-        return "failed", None, f"{type(error).__name__}: {error}", None
-
-
-def _stop(*_: object) -> None:
-    raise Stopped
-
-
-def _send(connection: Connection, message: Any) -> bool:
-    try:
-        connection.send(message)
-    except (BrokenPipeError, ConnectionError, OSError):
-        return False
-    return True
+        ledger.finish(job.run, status, None, message)
+    return status, None, message
 
 
 def _cause(code: int | None) -> str:
@@ -268,3 +236,12 @@ def _cause(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
+
+
+def _killed_for_memory() -> int:
+    """Return how many processes this system has killed for want of memory; 0: it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

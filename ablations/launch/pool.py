@@ -18,7 +18,10 @@ Task = Job | Measure | Observe | Pace
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What becomes of a task: `ready`, `started`, `progress`, a last word, as `ended`; `pulse`."""
+    """What becomes of a task: `ready`, `started`, `progress`, a last word, as `ended`; `pulse`.
+
+    `lost` is a run whose worker died and that is to be started again.
+    """
 
     what: str
     slot: int

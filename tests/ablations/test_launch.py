@@ -118,23 +118,34 @@ def test_a_bad_run_is_an_outcome_and_the_others_go_on(
     assert found["good"].value == found["good2"].value
 
 
-def test_a_killed_worker_is_replaced_and_its_run_failed(
+def test_a_run_whose_worker_dies_is_made_again_and_fails_only_with_the_next(
     pool: LocalPool, make: Callable[..., Job], tmp_path: Path
 ) -> None:
-    found, killed = {}, False
-    for event in pool.run([make("long", LONG), make("one"), make("two"), make("three")]):
-        if not killed and event.what == "ended":  # the other one is alone at work now
-            os.kill(process_of(tmp_path / "home", "long"), signal.SIGKILL)
-            killed = True
+    home, found, lost = tmp_path / "home", {}, []
+    victims: list[int] = []
+    for event in pool.run([make("long", LONG), make("one"), make("two")]):
         if event.what == "ended":
             assert isinstance(event.job, Job)
             found[event.job.run] = event
-    ledger = Ledger(tmp_path / "home")
+        if event.what == "lost":
+            lost.append(event.message)
+        if len(found) == 2 and len(victims) < 2:  # the other one is alone at work now
+            pid = process_of(home, "long")
+            if pid not in victims:
+                os.kill(pid, signal.SIGKILL)
+                victims.append(pid)
+    assert len(lost) == 1 and "going on from its last checkpoint" in lost[0]
+    ledger = Ledger(home)
     assert found["long"].status == ledger.status("long") == "failed"
-    assert "killed, perhaps for want of memory" in found["long"].message
-    assert all(ledger.status(run) == "finished" for run in ("one", "two", "three"))
-    # Both slots still work.
-    assert set(ends(pool.run([make("four"), make("five")]))) == {"four", "five"}
+    assert "its worker died twice (killed, perhaps for want" in found["long"].message
+    assert all(ledger.status(run) == "finished" for run in ("one", "two"))
+    # Both slots still work, and who is killed once ends as who is not.
+    once = pool.run([make("four"), make("five")])
+    assert next(once).what == "started"
+    os.kill(process_of(home, "four"), signal.SIGKILL)
+    again = ends(once)
+    assert {event.status for event in again.values()} == {"finished"}
+    assert again["four"].value == again["five"].value
 
 
 def test_a_worker_killed_after_its_run_ended_takes_nothing_back(

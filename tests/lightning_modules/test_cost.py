@@ -3,9 +3,10 @@
 import dataclasses
 
 import pytest
+import torch
 
 import recipes
-from lightning_modules.cost import count
+from lightning_modules.cost import count, is_out_of_memory
 from recipes.library import about, names
 
 # ResNet-RS Table 7: depth, pixels, millions of parameters, "FLOPs" (twice the multiply-adds) in G.
@@ -56,3 +57,13 @@ def test_a_library_recipe_states_what_it_costs(name):
     classes = 10 if name == "tiny" else 1000
     found = count(recipe.model, classes, recipe.data.resolution)
     assert (said["parameters"], said["macs"]) == found
+
+
+def test_want_of_memory_is_known_by_what_torch_really_raises():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("boom"))
+    assert not is_out_of_memory(ValueError("not enough memory"))
