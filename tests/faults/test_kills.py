@@ -1,0 +1,72 @@
+"""At least 100 kills over studies of 20 runs: `pytest -m slow tests/faults` (docs/faults.md)."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.campaign import RUNS, Campaign, start, written
+
+pytestmark = pytest.mark.slow
+SEED = int(os.environ.get("FAULTS_SEED", "20261128"))
+WORKERS = ("worker",)
+ALL = ("worker", "worker", "server", "driver", "group", "term", "int")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("undisturbed")
+    driver = start(home, 2)
+    _, said = driver.communicate()
+    assert driver.returncode == 0, said
+    found = written(home)
+    assert len(found) == RUNS
+    assert {one["status"] for one in found.values()} == {"finished"}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("workers", "drivers", "kinds", "kills", "pause"),
+    [
+        (1, 1, WORKERS, 25, 2.0),
+        (2, 1, WORKERS, 35, 1.5),
+        (4, 1, WORKERS, 30, 1.5),
+        (2, 1, ALL, 12, 5.0),
+        (1, 2, ALL, 16, 4.0),
+    ],
+    ids=["1-worker", "2-workers", "4-workers", "drivers-too", "2-competing"],
+)
+def test_nothing_is_lost_doubled_or_changed_by_kills(
+    workers: int,
+    drivers: int,
+    kinds: tuple[str, ...],
+    kills: int,
+    pause: float,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    record_testsuite_property: Any,
+) -> None:
+    chance = random.Random(f"{SEED} {workers} {drivers} {kinds}")
+    campaign = Campaign(
+        home=tmp_path / "home",
+        workers=workers,
+        drivers=drivers,
+        kinds=kinds,
+        enough=kills,
+        chance=chance,
+        pause=pause,
+    )
+    watch = campaign.carry_out()
+    print(f"{workers} workers, {drivers} drivers: kills {dict(campaign.kills)}")
+    record_testsuite_property(f"kills {workers} {drivers} {len(kinds)}", dict(campaign.kills))
+    assert campaign.kills.total() >= kills, "the study was done too soon: raise optim.epochs"
+    assert watch.doubled == []
+    found = written(tmp_path / "home")
+    assert found.keys() == undisturbed.keys()
+    for run, expected in undisturbed.items():
+        assert found[run] == expected, run
+    assert not any("Traceback" in line for line in campaign.said), "".join(campaign.said[-60:])
