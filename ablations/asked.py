@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
+from ablations.launch.on_ray import RayOptions
 from ablations.plans import FAILED
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest
@@ -60,6 +61,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
         raise RequestError(f"--checkpoint-epochs {epochs}: give 1 or more")
     return Options(
         launch=arguments.launch,
+        ray=_ray(arguments),
         device=arguments.device,
         slots=arguments.slots,
         compile=arguments.compile,
@@ -73,6 +75,17 @@ def options_of(arguments: argparse.Namespace) -> Any:
         wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
         wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
     )
+
+
+def _ray(arguments: argparse.Namespace) -> RayOptions:
+    given = {
+        "address": arguments.ray_address,
+        "cpus": arguments.ray_cpus,
+        "gpus": arguments.ray_gpus,
+    }
+    if arguments.launch != "ray" and any(value is not None for value in given.values()):
+        raise RequestError(f"options of Ray with --launch {arguments.launch}: use --launch ray")
+    return RayOptions(**given)
 
 
 def retried(text: str | None) -> tuple[str, ...]:

@@ -82,7 +82,21 @@ def recipe_of_option(parser: argparse.ArgumentParser) -> None:
 
 def execution_options(parser: argparse.ArgumentParser) -> None:
     """Add what says how a study is carried out."""
-    parser.add_argument("--launch", default="local", metavar="local", help="where runs are made")
+    parser.add_argument(
+        "--launch",
+        default="local",
+        metavar="local|ray",
+        help="where runs are made: on this machine, or on a Ray cluster",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="of a cluster that runs already, or auto (without it one is started here)",
+    )
+    parser.add_argument("--ray-cpus", type=whole, metavar="N", help="of a run")
+    parser.add_argument(
+        "--ray-gpus", type=float, metavar="N", help="of a run (1 where the cluster has some)"
+    )
     parser.add_argument("--slots", type=whole, metavar="N", help="runs at once")
     parser.add_argument("--devices", type=whole, default=1, metavar="N", help="devices per run (1)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")

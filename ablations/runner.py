@@ -6,6 +6,7 @@ Longer than most, so that the course of a study, stage by stage, is read in one 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
+from ablations.launch import on_ray
 from ablations.launch.job import Job
 from ablations.ledger import TERMINAL, Ledger
 from ablations.measuring import Measured, expect, measure
@@ -46,6 +48,7 @@ from ablations.study import (
 )
 from ablations.trainings import counted, shared_jobs, trainings
 from lightning_modules.data import available_cores
+from recipes.leaf import nearest
 
 if TYPE_CHECKING:
     from ablations.certificate import Certificate
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from ablations.launch.pool import Launcher
 
 ASK_ABOVE_SECONDS = 3600.0
+LAUNCHERS = ("local", "ray")
 
 
 def carry_out(
@@ -131,45 +135,51 @@ def _crew(
             "W&B has no key to log runs online with: run `wandb login`, set WANDB_API_KEY or"
             " WANDB_MODE=offline, or use --track none"
         )
-    slots = slots_of(plan.study, len(plan.runs), options, ledger)
+    local = options.launch == "local"
+    here = options if local else dataclasses.replace(options, slots=None)
+    slots = slots_of(plan.study, len(plan.runs), here, ledger)
+    where = f"{slots.count} at once on {', '.join(slots.devices)}" if local else options.launch
     say(
         f"study {plan.study}: {plan.size},"
-        f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with"
-        f" {slots.count} at once on {', '.join(slots.devices)}"
+        f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with {where}"
     )
     prepare_images(prepared, ledger, _decoding(say), check=True)
     say("starting the workers (they import torch once); proving each arm, timing a few steps ...")
-    with LocalPool(
-        slots.count, slots.devices, slots.threads, track=options.track == "wandb"
-    ) as pool:
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(
+            LocalPool(slots.count, slots.devices, slots.threads, track=options.track == "wandb")
+        )
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
         expected: dict[str, float] = {}  # not known of another machine
         paces: dict[Slots, float] = {}
-        if options.launch == "local":
+        if local:
             measured = measure(pool, prepared, ledger, options, slots)
             expected = expect(plan, measured)
             slots, paces = _pack(pool, prepared, runs, measured, ledger, options, slots, say)
-        if expected:
             further = runs_ahead(plan, ledger)
             price = _price(now, runs, further, expected, slots)
             say(price.words)
             if price.most > ASK_ABOVE_SECONDS and not agree(price.words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
+        launcher: Launcher = pool
+        if not local:
+            stack.close()  # the workers of here have nothing more to do
+            say(f"joining where the runs are made: {options.launch} ...")
+            launcher = stack.enter_context(_elsewhere(options, ledger, slots))
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
         remember(plan.study, slots, paces, ledger)
-        with _launcher(pool, options) as launcher:
-            yield Crew(
-                launcher=launcher,
-                at_once=slots.count if options.launch == "local" else options.slots,
-                certificates=certificates,
-                expected=expected,
-            )
+        yield Crew(
+            launcher=launcher,
+            at_once=slots.count if local else options.slots,
+            certificates=certificates,
+            expected=expected,
+        )
 
 
-def _launcher(pool: LocalPool, options: Options) -> contextlib.AbstractContextManager[Launcher]:
-    """Return what makes the runs: the workers that are there already, or those of elsewhere."""
-    return contextlib.nullcontext(pool)
+def _elsewhere(options: Options, ledger: Ledger, slots: Slots) -> Launcher:
+    """Return what makes the runs on other machines than this one, or beside it."""
+    return on_ray.RayCluster(options.ray, ledger.home, slots.threads)
 
 
 def _train(
@@ -322,8 +332,11 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
     Raises:
         RequestError: a launcher, number of devices or of slots, or a device that is not there.
     """
-    if launch != "local":
-        raise RequestError(f"--launch {launch!r}: this version launches on this machine: local")
+    if launch not in LAUNCHERS:
+        hint = nearest(launch, LAUNCHERS)
+        raise RequestError(f"--launch {launch!r}: choose from {', '.join(LAUNCHERS)}{hint}")
+    if launch == "ray":
+        on_ray.check_installed()
     if devices != 1:
         raise RequestError(f"--devices {devices}: this version trains each run on one device")
     if slots is not None and slots < 1:

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
 
 from lightning_modules import checkpoints, cost
 from lightning_modules.classifier import Classifier
@@ -235,6 +236,8 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
+        # Not what Lightning finds around it: in a job of SLURM it would want to be all its tasks.
+        plugins=[LightningEnvironment()],
         **arguments,
     )
     return take_lean_steps(trainer)
@@ -266,6 +269,8 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Starting from v1.9.0.*")
         warnings.filterwarnings("ignore", message="GPU available but not used.*")  # of a probe
+        # Launchers start processes with what they need; a run is never a task of `srun`.
+        warnings.filterwarnings("ignore", message="The `srun` command is available.*")
         # pytorch-lightning 2.6's own use of what torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # Epochs are logged, steps are not (see `_trainer`).

@@ -103,6 +103,18 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     return [ended[one.run] for one in job.all]
 
 
+def left_by(job: Job, status: str, message: str) -> Ended:
+    """Return how a run ended whose worker died, and record it where nobody has."""
+    ledger = Ledger(job.home)
+    ledger.recover(job.run)
+    known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
+    if known.status in TERMINAL:  # it died after its run had ended
+        return known.status, known.value, known.error
+    if not ledger.is_held(job.run):  # else it died waiting for another process's run
+        ledger.finish(job.run, status, None, message)
+    return status, None, message
+
+
 def estimate(measure: Measure) -> float:
     """Return the seconds that one run of a recipe will take, from a few of its steps."""
     from lightning_modules.speed import seconds_per_run

@@ -21,11 +21,9 @@ from typing import Any
 
 from ablations.errors import RequestError
 from ablations.launch import server
-from ablations.launch.job import Ended, Job
+from ablations.launch.job import Job, left_by
 from ablations.launch.pool import Event, Task
 from ablations.launch.worker import ANSWERS, send, work
-from ablations.ledger import TERMINAL, Ledger
-from ablations.plans import Run
 
 _LAST_WORDS = ("ended", *ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
@@ -191,7 +189,7 @@ class LocalPool:
             message = f"it did not end {_OVERTIME_SECONDS:g} s after its limit of {limit:g} s"
         elif code == -signal.SIGKILL and _killed_for_memory() > worker.kills:
             status, message = "out_of_memory", "the system killed its worker for want of memory"
-        return _told("ended", slot, job, [_left_by(one, status, message) for one in job.all])
+        return _told("ended", slot, job, [left_by(one, status, message) for one in job.all])
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -216,18 +214,6 @@ def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[
         )
         for one, (status, value, message, *used) in zip(each, ended, strict=True)
     ]
-
-
-def _left_by(job: Job, status: str, message: str) -> Ended:
-    """Return how a run ended whose worker died, and record it where nobody has."""
-    ledger = Ledger(job.home)
-    ledger.recover(job.run)
-    known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
-    if known.status in TERMINAL:  # it died after its run had ended
-        return known.status, known.value, known.error
-    if not ledger.is_held(job.run):  # else it died waiting for another process's run
-        ledger.finish(job.run, status, None, message)
-    return status, None, message
 
 
 def _cause(code: int | None) -> str:
