@@ -1,54 +1,24 @@
-"""Checkpoints of a training: written whole, known by their own hash, the one before kept.
-
-A checkpoint is `<step>.<sha256>.ckpt`. Its name is given after its content is on the disk, so that
-a file under such a name is either what was written, or shows that it is not.
-"""
+"""Checkpoints of a training: when they are taken, what is in them and how they are written."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import re
-import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import pytorch_lightning as pl
 import torch
 
-from lightning_modules.files import read_json, sync_folder, write_aside, write_json
-from recipes import Recipe, fingerprint
+from lightning_modules.checkpoint_files import checkpoints
+from lightning_modules.files import sync_folder, write_aside
 
-FOLDER = "checkpoint"
-SCHEMA = 2  # of what a checkpoint holds; another one begins anew
-_NAME = re.compile(r"(\d+)\.([0-9a-f]{64})\.ckpt")
 _KEPT = 2  # the newest, and the one before in case that is damaged
 # Of a run's time that may go into checkpoints, whatever was asked for: those of a large network
 # take seconds each.
 _SHARE = 0.01
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A file that says it is a checkpoint."""
-
-    path: Path
-    step: int
-    sha256: str
-
-    def is_whole(self) -> bool:
-        """Return whether the file holds what was written; an unreadable one does not."""
-        try:
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
-        except OSError:
-            return False
 
 
 class Checkpoints(pl.Callback):
@@ -122,50 +92,6 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     for old in checkpoints(folder)[_KEPT:]:
         old.path.unlink(missing_ok=True)
     return path
-
-
-def checkpoints(folder: Path) -> list[Checkpoint]:
-    """Return the files of a folder that say they are checkpoints, newest first."""
-    found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
-        if match:
-            found.append(Checkpoint(path=path, step=int(match[1]), sha256=match[2]))
-    return sorted(found, key=lambda one: (one.step, one.path.stat().st_mtime_ns), reverse=True)
-
-
-def newest(folder: Path, recipes: Sequence[Recipe]) -> Path | None:
-    """Return the newest checkpoint that is whole and was made for these readings, or None.
-
-    Whatever else is in the folder is removed: nobody else is at work in it. Damage is logged.
-    """
-    about = {"schema_version": SCHEMA, "readings": [fingerprint(recipe) for recipe in recipes]}
-    note = folder / "readings.json"
-    try:
-        same = read_json(note) == about
-    except ValueError:
-        same = False
-    if not same:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_json(note, about)
-        return None
-    chosen: Path | None = None
-    for one in checkpoints(folder):
-        if one.is_whole():
-            chosen = one.path
-            break
-        _log.warning(
-            "the checkpoint of step %d is damaged (%s does not have the hash of its name): going on"
-            " from the one before, or anew where there is none",
-            one.step,
-            one.path.name,
-        )
-        one.path.unlink(missing_ok=True)
-    kept = {one.path for one in checkpoints(folder)} | {note}
-    for path in folder.iterdir():
-        if path not in kept:  # left by a process that was killed as it wrote
-            path.unlink(missing_ok=True)
-    return chosen
 
 
 class _Hashed:

@@ -22,7 +22,9 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments import LightningEnvironment
 
-from lightning_modules import checkpoints, cost
+from lightning_modules import cost
+from lightning_modules.checkpoint_files import FOLDER, newest
+from lightning_modules.checkpoints import Checkpoints
 from lightning_modules.classifier import Classifier
 from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
@@ -115,7 +117,7 @@ def fit_together(
         with tracked(readings[first].tracking) as logger:
             watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
             trainer = _trainer(recipe, execution, device, folder, watching, data, logger)
-            resume = checkpoints.newest(folder / checkpoints.FOLDER, module.readings)
+            resume = newest(folder / FOLDER, module.readings)
             status, message = "finished", ""
             try:
                 with _interruptible(trainer):
@@ -173,7 +175,7 @@ def _compiled(
 
 def forget_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a training whose results are safe."""
-    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def torch_device(name: str) -> torch.device:
@@ -192,8 +194,8 @@ def _stops(recipe: Recipe, execution: Execution, folder: Path, began: float) -> 
         found.append(Heartbeat(execution.on_progress, recipe.optim.epochs))
     save = None
     if execution.checkpoint_seconds is not None:
-        kept = checkpoints.Checkpoints(
-            folder / checkpoints.FOLDER, execution.checkpoint_seconds, execution.checkpoint_epochs
+        kept = Checkpoints(
+            folder / FOLDER, execution.checkpoint_seconds, execution.checkpoint_epochs
         )
         found.append(kept)
         save = kept.save_before_batch

@@ -20,7 +20,7 @@ from ablations.launch.local import LocalPool
 from ablations.launch.pool import Event
 from ablations.ledger import Ledger
 from lightning_modules import Execution
-from lightning_modules.checkpoints import checkpoints
+from lightning_modules.checkpoint_files import checkpoints
 from recipes import Recipe, edit, hook, load
 
 QUICK = edit(load("tiny"), {"optim.epochs": 1, "optim.warmup_epochs": 0})

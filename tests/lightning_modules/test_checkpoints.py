@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_modules import Progress, fit
-from lightning_modules.checkpoints import checkpoints, newest, save
+from lightning_modules.checkpoint_files import checkpoints, newest
+from lightning_modules.checkpoints import save
 from recipes import edit
 
 

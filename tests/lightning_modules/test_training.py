@@ -13,7 +13,7 @@ import torch
 import lightning_modules
 from lightning_modules import Execution, ImageData, Progress, Result, build, fit
 from lightning_modules.averaging import batch_norm_momenta
-from lightning_modules.checkpoints import checkpoints
+from lightning_modules.checkpoint_files import checkpoints
 from lightning_modules.training import torch_device, write_environment
 from recipes import Recipe, RecipeError, edit, hook, linear
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules import Classifier, ImageData, fit
-from lightning_modules.checkpoints import checkpoints
+from lightning_modules.checkpoint_files import checkpoints
 from lightning_modules.waiting import Waiting
 from recipes import edit, hook
 from tests.lightning_modules.conftest import plain_trainer
