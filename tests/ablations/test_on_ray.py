@@ -95,7 +95,7 @@ HEAD = """
 import json, sys
 from ray.cluster_utils import Cluster
 node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
-head = {**node, "num_cpus": 0, "temp_dir": sys.argv[1]}
+head = {**node, "num_cpus": 0}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 << 20) for _ in range(2)]
 cluster.wait_for_nodes()
@@ -136,12 +136,12 @@ def cluster(
 ) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="ray-") as short:  # sockets have short names only
         process = subprocess.Popen(
-            [sys.executable, "-c", HEAD, short],
+            [sys.executable, "-c", HEAD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, "RAY_TMPDIR": short},
         )
         yield Cluster(process)
         process.communicate(timeout=120)
