@@ -233,13 +233,21 @@ def _build() -> _Parser:
     simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
     output_option(simulate)
     format_option(simulate)
-    _doctor(_command(under, "doctor", "what is slow, and what to change", commands.doctor))
+    _doctor(_command(under, "doctor", "check and mend a home; or what is slow", commands.doctor))
     return parser
 
 
 def _doctor(parser: _Parser) -> None:
-    """Give `doctor` its subjects; alone it lists them."""
-    parser.add_argument("subject", nargs="?", metavar="SUBJECT", help="speed; without: the list")
+    """Give `doctor` its subjects; alone it looks at the home."""
+    parser.add_argument(
+        "subject",
+        nargs="?",
+        metavar="SUBJECT",
+        help="home (the default): mend what is damaged or left over; speed: what bounds a run",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="of the home: say what is wrong, mend nothing"
+    )
     parser.add_argument("--base", metavar="NAME", help="library recipe, YAML file or timm model")
     recipe_of_option(parser)
     parser.add_argument("--add", metavar="SPEC", help="with all of these components applied")

@@ -224,18 +224,22 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Examine one subject, or list the subjects."""
+    """Examine one subject: the home, where none is named."""
     from ablations import doctor as subjects
+    from ablations.home_check import check_home
 
     if arguments.format not in ("table", "json"):
         raise RequestError(f"--format {arguments.format!r}: choose table or json")
-    if arguments.subject is None:
-        show_result(subjects.catalogue(arguments.format))
-        return 0
-    if arguments.subject not in subjects.SUBJECTS:
-        hint = nearest(arguments.subject, subjects.SUBJECTS)
+    subject = arguments.subject or "home"
+    if subject not in subjects.SUBJECTS:
+        hint = nearest(subject, subjects.SUBJECTS)
         known = ", ".join(subjects.SUBJECTS)
-        raise RequestError(f"doctor {arguments.subject!r}: choose from {known}{hint}")
+        raise RequestError(f"doctor {subject!r}: choose from {known}{hint}")
+    if subject == "home":
+        ledger = Ledger(home_of(arguments))
+        text, code = check_home(ledger, mend=not arguments.check, form=arguments.format, say=_say)
+        show_result(text)
+        return code
     show_result(subjects.speed(arguments, home_of(arguments), _say))
     return 0
 

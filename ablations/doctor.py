@@ -32,7 +32,10 @@ from recipes import Recipe, parse, peak, stack
 if TYPE_CHECKING:
     from lightning_modules.sections import Sections
 
-SUBJECTS = {"speed": "where a run's time goes, what bounds it and what to change"}
+SUBJECTS = {
+    "home": "what is damaged or left over in a home; mends what can be mended (the default)",
+    "speed": "where a run's time goes, what bounds it and what to change",
+}
 SCHEMA_VERSION = 1
 
 # From which share on a part is called the bound, and advice is given. Chosen, not measured: a part
@@ -42,13 +45,6 @@ _EVALUATION = 0.25  # of a run
 _FIXED = 1 / 3  # of a step
 _ARITHMETIC = 0.35  # of the matmul peak reached by forward and backward
 _FIXED_SECTIONS = ("optimiser", "ema", "logging", "rest")
-
-
-def catalogue(form: str) -> str:
-    """Return the list of subjects."""
-    if form == "json":
-        return json.dumps({"schema_version": SCHEMA_VERSION, "subjects": SUBJECTS}, indent=2)
-    return "\n".join(f"{name:8} {words}" for name, words in SUBJECTS.items())
 
 
 def speed(arguments: argparse.Namespace, home: Path, say: Callable[[str], None]) -> str:

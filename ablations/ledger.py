@@ -7,6 +7,7 @@ Longer than most: all that is written into a home, and how it is held, is here.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -29,6 +30,18 @@ SCHEMA = 1
 _LONGEST_NAME = 200  # bytes; file systems take 255
 TERMINAL = frozenset({"finished", "failed", "diverged", "out_of_memory", "timed_out"})
 COSTS = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds")
+# What a finished run keeps and its status knows the SHA-256 of; its log may still be written to.
+KEPT = (
+    "recipe.yaml",
+    "certificate.json",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+    "predictions.npz",
+    "correct.npy",
+    "minival_correct.npy",
+    "weights.pt",
+)
 MEASURED = ("loss", "evaluated_images", "chance_top1", "train_seconds", "data_seconds")
 
 
@@ -249,24 +262,40 @@ class Ledger:
         value = {"schema_version": SCHEMA, "results": results}
         write_json(self.training_folder(training) / "results.json", value)
 
+    def can_recover(self, run: str) -> bool:
+        """Return whether the result of a run is there that has no terminal status yet."""
+        return bool(self._unrecorded(run))
+
     def recover(self, run: str) -> None:
         """Record how a run ended whose maker was killed between its result and its status."""
+        if result := self._unrecorded(run):
+            self.finish(run, result["status"], result, result["message"])
+
+    def _unrecorded(self, run: str) -> dict[str, Any]:
         status = self._read(run, "status.json")
         if status.get("status") not in ("running", "interrupted"):
-            return
+            return {}
         result = self.result(run)
         if not result and (training := status.get("training")):
             path = self.training_folder(training) / "results.json"
             result = self._read_file(path).get("results", {}).get(run, {})
-        if result:
-            self.finish(run, result["status"], result, result["message"])
+        return result
 
     def finish(self, run: str, status: str, result: Mapping[str, Any] | None, message: str) -> None:
         """Record how a run ended; the result is on the disk before the status says so."""
         folder = self.run_folder(run)
         if result is not None:
             write_json(folder / "result.json", {"schema_version": SCHEMA, **result})
-        self._set_status(run, status, ended=time.time(), message=message)
+        more: dict[str, Any] = {"ended": time.time(), "message": message}
+        if status == "finished":
+            paths = [path for name in KEPT if (path := folder / name).exists()]
+            more["files"] = {path.name: digest_of(path) for path in paths}
+        self._set_status(run, status, **more)
+
+    def files(self, run: str) -> dict[str, str]:
+        """Return the SHA-256 of what a finished run keeps, by name; empty of older versions."""
+        known = self._read(run, "status.json").get("files", {})
+        return {name: str(known[name]) for name in KEPT if name in known}
 
     def forget(self, run: str) -> None:
         """Take back the status of a run that did not finish, so that it is made again.
@@ -339,6 +368,16 @@ def recall(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _number(value: Any) -> Any:

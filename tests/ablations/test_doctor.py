@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations.doctor import SUBJECTS, advice, document_of, table
+from ablations.doctor import advice, document_of, table
 from lightning_modules.sections import STEP, Sections
 from recipes import edit, load
 from tests.ablations.conftest import Said
@@ -52,12 +52,6 @@ def test_advice_is_given_only_where_a_share_supports_it() -> None:
     slow = document_of(sections(input=50, forward=5, backward=5), recipe)
     assert "--set data.stored_size=" in slow["advice"][0]
     assert "another recipe" in slow["advice"][0]
-
-
-def test_alone_it_lists_its_subjects(call: Call) -> None:
-    said = call("doctor")
-    assert (said.code, said.err) == (0, "")
-    assert all(name in said.out for name in SUBJECTS)
 
 
 @pytest.mark.parametrize(
