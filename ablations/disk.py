@@ -12,12 +12,13 @@ from recipes import peak
 # Lengths of files, measured on `ablate --base tiny --add ls,sd,ra,se,resnetd` (21 runs, 100 epochs,
 # 599 images), and on `--add ls --seeds 1` with `--set optim.epochs=5` and 120, by
 # `python tests/benchmarks/noise.py HOME`. A file system rounds each file up to its own blocks.
-RUN_BYTES = 3_000  # recipe, status, result, certificate, environment: 2.8 kB
+RUN_BYTES = 3_800  # recipe, status with hashes, result, certificate, environment: 3.0 to 3.8 kB
 EPOCH_BYTES = 70  # of the curve: 67
 IMAGE_BYTES = 6  # predicted label and loss, compressed: 5.2
 TRACKED_BYTES = 31_000  # of one offline run of W&B, folders too: 30.6 kB at no epoch
 TRACKED_EPOCH_BYTES = 400  # and 400 an epoch
 ARM_BYTES = 5_000  # of the plan, its certificates and reports: 4.1 kB
+_AT_ONCE = 3  # checkpoints of a run: the two that are kept, and the one that is being written
 _TENSOR_BYTES = 250  # beside its numbers, in a file of weights
 
 
@@ -82,7 +83,7 @@ def disk_of(
         if tracked
         else 0,
         images=sum(decoded * 3 * size**2 for size in sizes),
-        checkpoints=max(running, default=0) * min(slots, len(missing)),
+        checkpoints=_AT_ONCE * max(running, default=0) * min(slots, len(missing)),
     )
 
 

@@ -67,8 +67,8 @@ def test_only_what_is_missing_is_counted(tmp_path: Path) -> None:
 
     everything, nothing = wanted(study.runs), wanted(())
     assert everything.weights == 2 * (100 + 300)
-    assert everything.checkpoints == 6 * 3 * 300  # all at once, the largest with its average
-    assert wanted(study.runs, slots=1).checkpoints == 3 * 300
+    assert everything.checkpoints == 3 * 6 * 3 * 300  # all runs at once, the largest's, in threes
+    assert wanted(study.runs, slots=1).checkpoints == 3 * 3 * 300
     assert (nothing.weights, nothing.tracking, nothing.checkpoints) == (0, 0, 0)
     assert everything.runs > nothing.runs
     assert everything.kept == everything.runs + everything.weights + everything.tracking
