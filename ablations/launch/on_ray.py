@@ -69,6 +69,9 @@ class RayCluster:
 
     def __enter__(self) -> RayCluster:
         _prepare_environment(self._options)
+        # Ray tells of lost workers on stdout, which carries the result alone.
+        self._stdout = contextlib.ExitStack()
+        self._stdout.enter_context(contextlib.redirect_stdout(sys.stderr))
         self._ray = _imported()
         try:
             self._connect()
@@ -228,6 +231,7 @@ class RayCluster:
 
     def _leave(self) -> None:
         self._ray.shutdown()
+        self._stdout.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 

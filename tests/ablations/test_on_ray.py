@@ -160,7 +160,7 @@ def begin(home: Path, environment: dict[str, str], *more: str) -> subprocess.Pop
 
 def running(home: Path, besides: set[int] = frozenset()) -> tuple[str, int]:  # type: ignore[assignment]
     """Wait until a run has a checkpoint, and return it with its process."""
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         for path in (home / "runs").glob("*/checkpoint/*.ckpt"):
             with contextlib.suppress(OSError, ValueError):
@@ -181,7 +181,7 @@ def test_what_a_lost_worker_and_a_lost_node_were_making_ends_as_undisturbed(
     os.kill(pid, signal.SIGKILL)
     running(home, {pid})
     cluster.tell("remove")
-    out, said = driver.communicate(timeout=400)
+    out, said = driver.communicate(timeout=900)
     assert driver.returncode == 0, said
     assert "its Ray worker was lost" in said
     assert results(home) == locally
@@ -199,7 +199,7 @@ def test_a_driver_that_died_comes_back_and_nothing_is_lost_or_made_twice(
     driver.communicate()
     done = {path: path.stat().st_ino for path in (home / "runs").glob("*/result.json")}
     again = begin(home, environment, "--ray-address", cluster.address)
-    _, said = again.communicate(timeout=400)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     assert results(home) == locally
     assert all(path.stat().st_ino == number for path, number in done.items())
@@ -219,7 +219,7 @@ def test_a_cluster_of_its_own_is_interrupted_and_gone_on_with(
     status = json.loads((home / "runs" / run / "status.json").read_text())["status"]
     assert status in ("interrupted", "finished")
     again = begin(home, {})
-    _, said = again.communicate(timeout=400)
+    _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
     assert results(home) == locally
 
