@@ -8,6 +8,7 @@ one, with what it has imported. The only file that imports ray.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
