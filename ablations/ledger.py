@@ -34,9 +34,17 @@ MEASURED = ("loss", "evaluated_images", "chance_top1", "train_seconds", "data_se
 
 def run_id(recipe: Recipe, data_fingerprint: str, seed: int, parents: Sequence[str] = ()) -> str:
     """Return the identity of a run: everything that can change its result, and nothing else."""
+    return run_ids(recipe, data_fingerprint, [seed], parents)[seed]
+
+
+def run_ids(
+    recipe: Recipe, data_fingerprint: str, seeds: Sequence[int], parents: Sequence[str] = ()
+) -> dict[int, str]:
+    """Return the identities of the runs of one recipe by seed; it is fingerprinted once."""
     from lightning_modules.execution import RESULTS_VERSION
 
-    return digest([fingerprint(recipe), data_fingerprint, seed, list(parents), RESULTS_VERSION])
+    known = (fingerprint(recipe), data_fingerprint)
+    return {seed: digest([*known, seed, list(parents), RESULTS_VERSION]) for seed in seeds}
 
 
 class Ledger:
