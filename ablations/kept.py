@@ -1,23 +1,23 @@
 """`plan.json`: the tree of a `plan.yaml` once more, to be read in milliseconds.
 
-Derived, and never believed by itself: it carries the digest of the very text that it was read from,
-and one of its own. Where either does not fit, the YAML is read and this file is written again.
-YAML of 1,000 arms takes many seconds, and every look at a study begins with it.
+Derived, and never believed by itself: it begins with the digest of the very text that it was read
+from, and with one of its own. Where either does not fit, the YAML is read and this file is written
+again. YAML of 1,000 arms takes many seconds, and every look at a study begins with it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablations.ledger import recall
 from lightning_modules.files import write_text
-from recipes.identity import digest
 
 SCHEMA = 1
+_TREE = ', "tree": '
 
 
 def keep(path: Path, text: str, tree: Mapping[str, Any]) -> None:
@@ -25,18 +25,33 @@ def keep(path: Path, text: str, tree: Mapping[str, Any]) -> None:
 
     A home that cannot be written is only slower to read.
     """
-    row = {"schema_version": SCHEMA, "plan": digest(text), "digest": digest(tree), "tree": tree}
+    body = json.dumps(tree, allow_nan=False)
     with contextlib.suppress(OSError):
-        write_text(_beside(path), json.dumps(row, allow_nan=False) + "\n")
+        write_text(_beside(path), f"{_head(text, body)}{_TREE}{body}}}\n")
 
 
 def kept(path: Path, text: str) -> dict[str, Any] | None:
     """Return the tree of a plan with this text; None: it has to be read from the text."""
-    found = recall(_beside(path))
-    tree = found.get("tree")
-    if found.get("schema_version") != SCHEMA or found.get("plan") != digest(text):
+    try:
+        found = _beside(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
         return None
-    return tree if isinstance(tree, dict) and found.get("digest") == digest(tree) else None
+    head, _, rest = found.partition(_TREE)
+    body = rest.removesuffix("}\n")
+    if head != _head(text, body):
+        return None
+    tree: dict[str, Any] = json.loads(body)
+    return tree
+
+
+def _head(text: str, body: str) -> str:
+    """Return how the file begins: JSON, up to its last bracket."""
+    known = {"schema_version": SCHEMA, "plan": _digest(text), "tree_digest": _digest(body)}
+    return json.dumps(known)[:-1]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _beside(path: Path) -> Path:

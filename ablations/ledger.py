@@ -229,6 +229,14 @@ class Ledger:
         found = {(one["arm"], one["parent"]): one for one in known if "damaged" not in one}
         write_json(path, {"schema_version": SCHEMA, "certificates": list(found.values())})
 
+    def record(self, run: str) -> dict[str, Any]:
+        """Return all that a run's status says, as where and since when it runs; empty: missing."""
+        return self._read(run, "status.json")
+
+    def progress(self, run: str) -> dict[str, Any]:
+        """Return how far the process that makes a run said it was; empty where it did not."""
+        return recall(self.run_folder(run) / "progress.json")
+
     def result(self, run: str) -> dict[str, Any]:
         """Return the whole result of a finished run; empty where there is none."""
         return self._read(run, "result.json")
@@ -250,6 +258,7 @@ class Ledger:
         if result is not None:
             write_json(folder / "result.json", {"schema_version": SCHEMA, **result})
         self._set_status(run, status, ended=time.time(), message=message)
+        (folder / "progress.json").unlink(missing_ok=True)
 
     def forget(self, run: str) -> None:
         """Take back the status of a run that did not finish, so that it is made again.

@@ -43,7 +43,7 @@ from ablations.study import (
     missing_runs,
     prepare_images,
 )
-from ablations.trainings import counted, shared_jobs, trainings
+from ablations.trainings import counted, paid, shared_jobs, trainings
 from lightning_modules.data import available_cores
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _crew(
             if price.most > ASK_ABOVE_SECONDS and not agree(price.words):
                 raise RequestError("nothing was trained: the plan was not agreed to")
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
-        remember(plan.study, slots, paces, ledger)
+        remember(plan.study, slots, paces, ledger, paid(plan.layout, expected))
         with _launcher(pool, options) as launcher:
             yield Crew(
                 launcher=launcher,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,15 @@ def shared_jobs(plan: Plan, runs: Sequence[Run], jobs: Sequence[Job]) -> list[Jo
         name = training_id(plan.layout, group, plan.data_fingerprint) if also else ""
         found.append(replace(first, training=name, also=tuple(also)))
     return found
+
+
+def paid(layout: Layout, expected: Mapping[str, float]) -> dict[str, float]:
+    """Return the expected seconds of a run by arm, where arms read off one training pay once."""
+    payers: dict[str, str] = {}
+    for arm, training in layout.trainings.items():
+        payers.setdefault(training, arm)  # the first one, as in `fit_together`
+    pay = set(payers.values())
+    return {arm: seconds if arm in pay else 0.0 for arm, seconds in expected.items()}
 
 
 def training_id(layout: Layout, group: Sequence[Run], data_fingerprint: str) -> str:

@@ -12,10 +12,11 @@ from typing import IO, Any
 
 
 @contextlib.contextmanager
-def write_aside(path: Path) -> Iterator[IO[bytes]]:
+def write_aside(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` when the block ends without an error.
 
-    The folder is made where it is missing.
+    The folder is made where it is missing. Not `durable`: whole or not there for who reads it, but
+    it may be lost with the power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -25,7 +26,8 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -33,15 +35,16 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole text file in UTF-8."""
-    with write_aside(path) as file:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a whole text file in UTF-8; `durable` as in `write_aside`."""
+    with write_aside(path, durable=durable) as file:
         file.write(text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a whole JSON file; NaN and infinities are refused."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write a whole JSON file; NaN and infinities are refused; `durable` as in `write_aside`."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text, durable=durable)
 
 
 def read_json(path: Path | str) -> Any:

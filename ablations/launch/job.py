@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.launch.noted import Noted
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
@@ -118,7 +119,7 @@ def _train(
     folder = folders[0] if alone else ledger.training_folder(job.training)
     if not alone:
         _refer(left, folders, folder)
-    execution = dataclasses.replace(job.execution, on_progress=tell)
+    execution = dataclasses.replace(job.execution, on_progress=Noted(folders, tell))
     readings = [
         Reading(
             recipe=one.recipe,
