@@ -26,7 +26,6 @@ from ablations.option_groups import (
     rope_option,
     whole,
 )
-from lightning_modules.data.errors import DataError
 from recipes import RecipeError
 from recipes.library import is_file_name
 
@@ -92,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end is Ctrl-C's
     try:
         return _carry_out(words)
-    except (RecipeError, DataError, RequestError) as error:
+    except _refusals() as error:
         print(f"ablate: {_indented(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -111,6 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return the errors that are told in words. Asked for only when there is an error.
+
+    One about data cannot come from a package that was not loaded so far; loading it takes 0.3 s
+    (NumPy), for which `ablate --help` and `status` need not wait.
+    """
+    module = sys.modules.get("lightning_modules.data.errors")
+    about_data = () if module is None else (module.DataError,)
+    return (RecipeError, RequestError, *about_data)
 
 
 def _interrupt(*_: object) -> NoReturn:
@@ -172,7 +182,9 @@ def _build() -> _Parser:
 
     status = _command(under, "status", "what is running, done, failed and left", commands.status)
     status.add_argument("study", nargs="?", metavar="STUDY")
+    status.add_argument("--watch", action="store_true", help="look again until all is done")
     home_option(status)
+    format_option(status, ("table", "json"))
 
     report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
     report.add_argument("study", metavar="STUDY")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from ablations.bases import Probe
     from ablations.study import Options
     from recipes import Facts
+
+
+_WATCH_SECONDS = 5.0  # a look at 10,000 runs takes one or two
 
 
 def own_version() -> str:
@@ -101,16 +105,28 @@ def report(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Print how far a study is, or all of them."""
-    from ablations.report.standing import standing
+    """Print how far a study is, or all of them; with --watch again and again until all is done."""
+    from ablations.standing import standing_of
+    from ablations.standing_table import standing_table
 
+    if arguments.format not in ("table", "json"):
+        raise RequestError(f"--format {arguments.format!r}: choose table or json")
+    if arguments.watch and (arguments.format != "table" or not sys.stdout.isatty()):
+        raise RequestError("--watch shows a table on a terminal: leave it out here")
     ledger = Ledger(home_of(arguments))
-    studies = [arguments.study] if arguments.study else ledger.studies()
-    if not studies:
-        show_result(f"no study in {ledger.home}")
-    for study in studies:
-        show_result(standing(ledger, study))
-    return 0
+    while True:
+        studies = [arguments.study] if arguments.study else ledger.studies()
+        found = [standing_of(ledger, study) for study in studies]
+        tables = [standing_table(one) for one in found] or [f"no study in {ledger.home}"]
+        if arguments.format == "json":
+            tables = [_json({"schema_version": 1, "studies": found})]
+        clear = "\x1b[H\x1b[2J" if arguments.watch else ""
+        show_result(clear + "\n".join(tables))
+        if not arguments.watch or all(
+            one["concluded"] and not one["left"]["runs"] for one in found
+        ):
+            return 0
+        time.sleep(_WATCH_SECONDS)
 
 
 def extend(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
+from ablations.kept import keep, kept
 from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split, Stopping
 from ablations.request import Request, from_plain
 from lightning_modules.files import write_text
@@ -24,12 +26,20 @@ def freeze(plan: Plan, request: Request, folder: Path, revision: int = 1) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "plan.yaml"
     if revision > 1 and path.exists():  # copied, not moved: at no moment is there no plan
-        write_text(folder / f"plan-{revision - 1}.yaml", read_text(path))
-    write_text(path, dump_tree(_to_tree(plan, request, revision)))
+        earlier, text = folder / f"plan-{revision - 1}.yaml", read_text(path)
+        write_text(earlier, text)
+        if (tree := kept(path, text)) is not None:
+            keep(earlier, text, tree)
+    tree = _to_tree(plan, request, revision)
+    text = dump_tree(tree)
+    write_text(path, text)
+    keep(path, text, tree)
 
 
 def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]:
     """Return the frozen plan of a study, the request behind it and its revision.
+
+    A plan that was found in order before gives its recipes as they are asked for.
 
     Args:
         folder: The folder of the study.
@@ -42,14 +52,20 @@ def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]
     if not path.exists():
         raise RequestError(f"there is no study {folder.name!r} in {folder.parent.parent}")
     try:
-        tree = read_tree(read_text(path), str(path), "a frozen plan")
+        text = read_text(path)
+        known = kept(path, text)
+        tree = known or read_tree(text, str(path), "a frozen plan")
         if tree.get("schema_version") != SCHEMA:
             raise RequestError(
                 f"{path} is of schema version {tree.get('schema_version')!r}; this program reads"
                 f" {SCHEMA}"
             )
         request = from_plain(tree["request"], str(path))
-        return _from_tree(tree, str(path)), request, int(tree["revision"])
+        plan = _from_tree(tree, str(path), whole=known is None)
+        revision = int(tree["revision"])
+        if known is None:
+            keep(path, text, tree)
+        return plan, request, revision
     except RequestError:
         raise
     except RecipeError as error:
@@ -136,17 +152,13 @@ def _stopping(tree: Mapping[str, Any] | None) -> Stopping | None:
     )
 
 
-def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
+def _from_tree(tree: Mapping[str, Any], source: str, *, whole: bool) -> Plan:
+    """Read a plan; `whole`: with all recipes, so that whatever is wrong is told now."""
     arms, runs = [], []
     for row in tree["arms"]:
-        components = tuple(one for text in row["components"] for one in _component(text))
-        recipe = from_tree(row["recipe"], f"{source}: arm {row['name']}")
-        if fingerprint(recipe) != row["fingerprint"]:
-            raise RequestError(
-                f"{source} is damaged: the recipe of arm {row['name']} is not the one that was"
-                " frozen (its fingerprint is another)"
-            )
-        arms.append(Arm(name=row["name"], recipe=recipe, components=components))
+        arms.append(_thawed(row, source))
+        if whole:
+            _ = arms[-1].recipe, arms[-1].components
         runs += [
             Run(id=str(run), arm=row["name"], seed=int(seed)) for seed, run in row["runs"].items()
         ]
@@ -189,6 +201,33 @@ def _from_tree(tree: Mapping[str, Any], source: str) -> Plan:
         stopping=_stopping(tree.get("stopping")),
         confirm=int(tree.get("confirm", 0)),
     )
+
+
+class _Thawed(Arm):
+    """An arm that reads its recipe when it is asked for: most looks at a plan need its name."""
+
+    _row: Mapping[str, Any]
+    _source: str
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        recipe = from_tree(self._row["recipe"], f"{self._source}: arm {self.name}")
+        if fingerprint(recipe) != self._row["fingerprint"]:
+            raise RequestError(
+                f"{self._source} is damaged: the recipe of arm {self.name} is not the one that was"
+                " frozen (its fingerprint is another)"
+            )
+        return recipe
+
+    @cached_property
+    def components(self) -> tuple[Component, ...]:
+        return tuple(one for text in self._row["components"] for one in _component(text))
+
+
+def _thawed(row: Mapping[str, Any], source: str) -> Arm:
+    arm = object.__new__(_Thawed)  # its recipe is not at hand
+    vars(arm).update(name=row["name"], _row=row, _source=source)
+    return arm
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import platform
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,33 @@ class Claim:
         if seen != self._seen:
             self._seen, self._since = seen, now
         return now - self._since >= STALE_SECONDS
+
+
+@dataclass(frozen=True)
+class Hold:
+    """That this process, and no other, is at work in a folder."""
+
+    lease: Lease
+    waited: bool  # for another process, which may have done the work
+
+
+@contextlib.contextmanager
+def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator[Hold]:
+    """Hold a folder, made where it is missing; call `wait` every so many seconds until it is free.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    claim, waited = Claim(folder), False
+    while (lease := claim.attempt()) is None:
+        waited = True
+        wait()
+        time.sleep(every)
+    try:
+        yield Hold(lease, waited)
+    finally:
+        lease.release()
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -15,12 +15,12 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.leases import Claim, Lease, holder_of
+from ablations.leases import Hold, held, holder_of
 from ablations.plans import Outcome, Run
 from lightning_modules.files import read_json, write_json, write_text
 from recipes import Recipe, dumps
@@ -47,17 +47,17 @@ MEASURED = ("loss", "evaluated_images", "chance_top1", "train_seconds", "data_se
 
 def run_id(recipe: Recipe, data_fingerprint: str, seed: int, parents: Sequence[str] = ()) -> str:
     """Return the identity of a run: everything that can change its result, and nothing else."""
+    return run_ids(recipe, data_fingerprint, [seed], parents)[seed]
+
+
+def run_ids(
+    recipe: Recipe, data_fingerprint: str, seeds: Sequence[int], parents: Sequence[str] = ()
+) -> dict[int, str]:
+    """Return the identities of the runs of one recipe by seed; it is fingerprinted once."""
     from lightning_modules.execution import RESULTS_VERSION
 
-    return digest([fingerprint(recipe), data_fingerprint, seed, list(parents), RESULTS_VERSION])
-
-
-@dataclass(frozen=True)
-class Hold:
-    """That this process, and no other, is making something."""
-
-    lease: Lease
-    waited: bool  # for another process, which may have made it
+    known = (fingerprint(recipe), data_fingerprint)
+    return {seed: digest([*known, seed, list(parents), RESULTS_VERSION]) for seed in seeds}
 
 
 class Ledger:
@@ -129,7 +129,7 @@ class Ledger:
     @contextlib.contextmanager
     def hold_study(self, study: str) -> Iterator[None]:
         """Hold a study's folder against other processes, for as long as its plan is written."""
-        with self._held(self.study_folder(study), lambda: None, every=0.05):
+        with held(self.study_folder(study), lambda: None, every=0.05):
             yield
 
     def is_held(self, run: str) -> bool:
@@ -141,35 +141,20 @@ class Ledger:
         holder = holder_of(self.run_folder(run))
         return holder is not None and not holder.gone
 
-    @contextlib.contextmanager
-    def claim(self, run: str, wait: Callable[[], None]) -> Iterator[Hold]:
+    def claim(self, run: str, wait: Callable[[], None]) -> AbstractContextManager[Hold]:
         """Hold a run against other processes, on this machine and on others that see the home.
 
         `wait` is called about once a second while another one holds it. The hold ends with the
         process, however it ends. Who holds several claims them in the order of their names, so that
         no two processes wait for each other.
         """
-        with self._held(self.run_folder(run), wait) as hold:
-            yield hold
+        return held(self.run_folder(run), wait)
 
-    @contextlib.contextmanager
-    def claim_training(self, training: str, wait: Callable[[], None]) -> Iterator[Hold]:
+    def claim_training(
+        self, training: str, wait: Callable[[], None]
+    ) -> AbstractContextManager[Hold]:
         """Hold a training against other processes, after its runs: others may be read off it."""
-        with self._held(self.training_folder(training), wait) as hold:
-            yield hold
-
-    @contextlib.contextmanager
-    def _held(self, folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator[Hold]:
-        folder.mkdir(parents=True, exist_ok=True)
-        claim, waited = Claim(folder), False
-        while (lease := claim.attempt()) is None:
-            waited = True
-            wait()
-            time.sleep(every)
-        try:
-            yield Hold(lease, waited)
-        finally:
-            lease.release()
+        return held(self.training_folder(training), wait)
 
     def outcome(self, run: Run) -> Outcome:
         """Return what the ledger holds of a run."""
@@ -233,6 +218,14 @@ class Ledger:
         found = {(one["arm"], one["parent"]): one for one in known if "damaged" not in one}
         write_json(path, {"schema_version": SCHEMA, "certificates": list(found.values())})
 
+    def record(self, run: str) -> dict[str, Any]:
+        """Return all that a run's status says, as where and since when it runs; empty: missing."""
+        return self._read(run, "status.json")
+
+    def progress(self, run: str) -> dict[str, Any]:
+        """Return how far the process that makes a run said it was; empty where it did not."""
+        return recall(self.run_folder(run) / "progress.json")
+
     def result(self, run: str) -> dict[str, Any]:
         """Return the whole result of a finished run; empty where there is none."""
         return self._read(run, "result.json")
@@ -291,6 +284,7 @@ class Ledger:
             paths = [path for name in KEPT if (path := folder / name).exists()]
             more["files"] = {path.name: digest_of(path) for path in paths}
         self._set_status(run, status, **more)
+        (folder / "progress.json").unlink(missing_ok=True)
 
     def files(self, run: str) -> dict[str, str]:
         """Return the SHA-256 of what a finished run keeps, by name; empty of older versions."""
@@ -336,9 +330,9 @@ class Ledger:
         write_json(self.run_folder(run) / "status.json", value)
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
-        return self._read_file(self.run_folder(run) / name)
+        return self._read_file(f"{self.home}/runs/{run}/{name}")  # joined Paths took half the time
 
-    def _read_file(self, path: Path) -> dict[str, Any]:
+    def _read_file(self, path: Path | str) -> dict[str, Any]:
         try:
             found = read_json(path)
         except PermissionError:

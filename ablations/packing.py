@@ -96,13 +96,23 @@ def is_begun(study: str, ledger: Ledger) -> bool:
     return bool(recall(_path(ledger, study)))
 
 
-def remember(study: str, slots: Slots, paces: Mapping[Slots, float], ledger: Ledger) -> None:
-    """Keep a study's slots with it, and what was measured for them; the threads stay."""
+def remember(
+    study: str,
+    slots: Slots,
+    paces: Mapping[Slots, float],
+    ledger: Ledger,
+    expected: Mapping[str, float] | None = None,
+) -> None:
+    """Keep a study's slots with it, and what was measured for them; the threads stay.
+
+    `expected` are the seconds of a run by arm, by which `status` says when a study ends.
+    """
     path = _path(ledger, study)
     if recall(path).get("devices") == list(slots.devices) and not paces:
         return
     measured = [dataclasses.asdict(one) | {"images_per_second": paces[one]} for one in paces]
-    write_json(path, {"schema_version": 1, **dataclasses.asdict(slots), "measured": measured})
+    known = {"schema_version": 1, **dataclasses.asdict(slots), "measured": measured}
+    write_json(path, known | {"expected": dict(expected or {})})
 
 
 def longest_first(jobs: Sequence[T], expected: Mapping[str, float]) -> list[T]:

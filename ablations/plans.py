@@ -87,7 +87,11 @@ class Layout:
 
     def arm(self, name: str) -> Arm:
         """Return an arm by its name."""
-        return next(arm for arm in self.arms if arm.name == name)
+        return self._arms[name]
+
+    @cached_property
+    def _arms(self) -> Mapping[str, Arm]:
+        return {arm.name: arm for arm in self.arms}
 
     def seeds_by_arm(self, asked: int) -> dict[str, int]:
         """Return how many runs each arm gets, where `asked` is the request's number of seeds."""
@@ -103,13 +107,13 @@ class Layout:
             for one in self.contrasts
         )
 
-    @property
+    @cached_property
     def dummies(self) -> frozenset[str]:
         """Return the names of the arms that `--null` adds: other draws of arms that are there."""
         nulls = [one for one in self.contrasts if one.family == NULL]
         return frozenset(one.treatment for one in nulls if one.treatment is not None)
 
-    @property
+    @cached_property
     def full(self) -> Arm:
         """Return the arm with the most components, dummies aside."""
         own = [arm for arm in self.arms if arm.name not in self.dummies]

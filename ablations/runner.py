@@ -46,7 +46,7 @@ from ablations.study import (
     missing_runs,
     prepare_images,
 )
-from ablations.trainings import counted, shared_jobs, trainings
+from ablations.trainings import counted, paid, shared_jobs, trainings
 from lightning_modules.data import available_cores
 from recipes.leaf import nearest
 
@@ -168,7 +168,7 @@ def _crew(
             say(f"joining where the runs are made: {options.launch} ...")
             launcher = stack.enter_context(_elsewhere(options, ledger, slots))
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
-        remember(plan.study, slots, paces, ledger)
+        remember(plan.study, slots, paces, ledger, paid(plan.layout, expected))
         yield Crew(
             launcher=launcher,
             at_once=slots.count if local else options.slots,

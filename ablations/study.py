@@ -6,7 +6,7 @@ Longer than most: `plan_study` is the one order in which a request is resolved a
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from ablations.designs import lay_out
 from ablations.designs.expected import error_df
 from ablations.errors import RequestError
 from ablations.launch.on_ray import RayOptions
-from ablations.ledger import TERMINAL, Ledger, run_id
+from ablations.ledger import TERMINAL, Ledger, run_ids
 from ablations.minival import check_held_out
 from ablations.nulls import with_nulls
 from ablations.plans import Plan, Run
@@ -146,8 +146,12 @@ def plan_study(
     exceptions = check_protocol(layout)
     counts = layout.seeds_by_arm(request.seeds)
     seeds = tuple(range(max(counts.values())))
+    ids = {
+        arm.name: run_ids(arm.recipe, facts.fingerprint, range(counts[arm.name]))
+        for arm in layout.arms
+    }
     runs = tuple(
-        Run(id=run_id(arm.recipe, facts.fingerprint, seed), arm=arm.name, seed=seed)
+        Run(id=ids[arm.name][seed], arm=arm.name, seed=seed)
         for seed in seeds
         for arm in layout.arms
         if seed < counts[arm.name]
@@ -256,6 +260,9 @@ def make_jobs(
     from ablations.launch.job import Job
 
     plan = prepared.plan
+    ends, known = plan.ends, defaultdict(list)
+    for one in certificates:
+        known[one.arm].append(one.plain())
     jobs = []
     for run in runs:
         arm = plan.layout.arm(run.arm)
@@ -266,7 +273,7 @@ def make_jobs(
             compile=options.compile,
             skip_corrupt=prepared.request.skip_corrupt,
             data_fingerprint=plan.data_fingerprint,
-            keep=options.keep or (_own_weights(arm.recipe) if run.arm in plan.ends else "none"),
+            keep=options.keep or (_own_weights(arm.recipe) if run.arm in ends else "none"),
             checkpoint_seconds=options.checkpoint_seconds,
             checkpoint_epochs=options.checkpoint_epochs,
             time_limit=options.time_limit,
@@ -281,7 +288,7 @@ def make_jobs(
                 data=plan.data,
                 home=ledger.home,
                 execution=execution,
-                certificates=tuple(one.plain() for one in certificates if one.arm == run.arm),
+                certificates=tuple(known[run.arm]),
             )
         )
     return jobs

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ablations.plans import Layout, Plan, Run
-from recipes import trajectory
 from recipes.identity import digest
 from recipes.sharing import together
 
@@ -25,9 +24,12 @@ def trainings(layout: Layout, runs: Sequence[Run]) -> list[tuple[Run, ...]]:
     for run in runs:
         by_seed.setdefault(run.seed, []).append(run)
     groups = []
+    known: dict[tuple[str, ...], list[tuple[int, ...]]] = {}  # most seeds have the same arms
     for several in by_seed.values():
-        found = together([layout.arm(run.arm).recipe for run in several])
-        groups += [tuple(several[place] for place in places) for places in found]
+        arms = tuple(run.arm for run in several)
+        if arms not in known:
+            known[arms] = together([layout.arm(arm).recipe for arm in arms])
+        groups += [tuple(several[place] for place in places) for places in known[arms]]
     place = {run: number for number, run in enumerate(runs)}
     return sorted(groups, key=lambda group: place[group[0]])
 
@@ -49,13 +51,21 @@ def shared_jobs(plan: Plan, runs: Sequence[Run], jobs: Sequence[Job]) -> list[Jo
     return found
 
 
+def paid(layout: Layout, expected: Mapping[str, float]) -> dict[str, float]:
+    """Return the expected seconds of a run by arm, where arms read off one training pay once."""
+    payers: dict[str, str] = {}
+    for arm, training in layout.trainings.items():
+        payers.setdefault(training, arm)  # the first one, as in `fit_together`
+    pay = set(payers.values())
+    return {arm: seconds if arm in pay else 0.0 for arm, seconds in expected.items()}
+
+
 def training_id(layout: Layout, group: Sequence[Run], data_fingerprint: str) -> str:
     """Return the identity of the training behind a group of runs."""
     from lightning_modules.execution import RESULTS_VERSION
 
     first = group[0]
-    recipe = layout.arm(first.arm).recipe
-    return digest([trajectory(recipe), data_fingerprint, first.seed, RESULTS_VERSION])
+    return digest([layout.trainings[first.arm], data_fingerprint, first.seed, RESULTS_VERSION])
 
 
 def counted(runs: int, groups: int) -> str:

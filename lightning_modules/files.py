@@ -13,10 +13,11 @@ from typing import IO, Any
 
 
 @contextlib.contextmanager
-def write_aside(path: Path) -> Iterator[IO[bytes]]:
+def write_aside(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` when the block ends without an error.
 
-    The folder is made where it is missing.
+    The folder is made where it is missing. Not `durable`: whole or not there for who reads it, but
+    it may be lost with the power.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -26,9 +27,11 @@ def write_aside(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(name, path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -47,25 +50,28 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole text file in UTF-8."""
-    with write_aside(path) as file:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a whole text file in UTF-8; `durable` as in `write_aside`."""
+    with write_aside(path, durable=durable) as file:
         file.write(text.encode("utf-8"))
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a whole JSON file; NaN and infinities are refused."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write a whole JSON file; NaN and infinities are refused; `durable` as in `write_aside`."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text, durable=durable)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | str) -> Any:
     """Read a JSON file, or return None where there is none.
 
     Raises:
         ValueError: it is not JSON; with the path.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # A look at a study reads tens of thousands of these: as bytes, by one call.
+        with open(path, "rb", buffering=0) as file:
+            text = file.read().decode("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import Any
 
 from recipes.recipe import Hook, Recipe
 from recipes.schedule import Schedule
-from recipes.tree import declarations, defaults, leaves
+from recipes.tree import declarations, defaults, values
 from recipes.validate import is_on
+
+_REQUIRED = object()  # in place of an inert value: the leaf has none
 
 
 def fingerprint(recipe: Recipe) -> str:
@@ -38,15 +41,21 @@ def trajectory(recipe: Recipe) -> str:
 
 def active(recipe: Recipe) -> dict[str, Any]:
     """Return the leaves that are not inert, by path, as plain values."""
-    found = {}
-    for path, value in leaves(recipe).items():
-        leaf = declarations().get(path)
-        if leaf is not None and (not leaf.hashed or not is_on(recipe, path)):
-            continue
+    found: dict[str, Any] = {}
+    for (path, hashed, inert), value in zip(_inert(), values(recipe), strict=True):
         plain = _plain(value)
-        if path not in defaults() or plain != _plain(defaults()[path]):
+        if plain != inert and hashed and is_on(recipe, path):
             found[path] = plain
-    return found
+    return found | {f"custom.{hook.name}": _plain(hook) for hook in recipe.custom}
+
+
+@functools.cache
+def _inert() -> tuple[tuple[str, bool, Any], ...]:
+    """Return every declared leaf, whether it is hashed, and its inert value as a plain one."""
+    return tuple(
+        (path, leaf.hashed, _plain(defaults()[path]) if path in defaults() else _REQUIRED)
+        for path, leaf in declarations().items()
+    )
 
 
 def digest(value: Any) -> str:

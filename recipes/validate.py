@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import typing
 from types import NoneType, UnionType
@@ -10,7 +11,9 @@ from typing import Any
 from recipes.leaf import Leaf, nearest
 from recipes.recipe import HOOKS, Hook, Recipe
 from recipes.schedule import Schedule, peak
-from recipes.tree import SECTIONS, declarations, leaf_types, value_at
+from recipes.tree import SECTIONS, declarations, leaf_types, value_at, values
+
+_PLAIN = (float, int, bool, str, NoneType)  # types whose equal values are the same value
 
 
 def problems(recipe: Recipe) -> list[str]:
@@ -19,8 +22,9 @@ def problems(recipe: Recipe) -> list[str]:
         if not isinstance(getattr(recipe, section), owner):
             return [f"{section} = {getattr(recipe, section)!r} is not a {owner.__name__}"]
     found = []
-    for path, leaf in declarations().items():
-        wrong = check(path, value_at(recipe, path), leaf)
+    for (path, leaf), value in zip(declarations().items(), values(recipe), strict=True):
+        known = type(value) in _PLAIN
+        wrong = _check_plain(path, value) if known else check(path, value, leaf)
         if wrong:
             found.append(wrong)
     found += _check_hooks(recipe.custom)
@@ -43,6 +47,12 @@ def check(path: str, value: Any, leaf: Leaf) -> str | None:
     return f"{path} = {show(value)} must be {_limits(leaf)}" if wrong else None
 
 
+@functools.lru_cache(maxsize=4096, typed=True)
+def _check_plain(path: str, value: Any) -> str | None:
+    # The arms of a plan differ in a few leaves: the others are checked once for all of them.
+    return check(path, value, declarations()[path])
+
+
 def normalized(recipe: Recipe) -> None:
     """Turn whole numbers in fields that take fractions into floats, and lists into tuples.
 
@@ -50,17 +60,13 @@ def normalized(recipe: Recipe) -> None:
 
     Called once from the recipe's construction, before anybody else has seen it.
     """
-    for path, kind in leaf_types().items():
-        section, dot, name = path.partition(".")
-        if not dot:
-            continue
+    for section, name, number in _numeric():
         owner = getattr(recipe, section)
         value = getattr(owner, name)
-        if isinstance(value, int | float) and _takes_float(kind):
-            object.__setattr__(owner, name, float(value) + 0.0)  # no -0.0
-        elif isinstance(value, list | tuple):
-            number = typing.get_args(kind)[0]
+        if isinstance(value, list | tuple):
             object.__setattr__(owner, name, tuple(number(part) for part in value))
+        elif number is float and isinstance(value, int | float):
+            object.__setattr__(owner, name, float(value) + 0.0)  # no -0.0
     object.__setattr__(recipe, "custom", tuple(sorted(recipe.custom, key=lambda hook: hook.name)))
 
 
@@ -128,8 +134,17 @@ def _is(value: Any, kind: Any) -> bool:
     return isinstance(value, NoneType if kind is None else kind)
 
 
-def _takes_float(kind: Any) -> bool:
-    return float in (kind, *typing.get_args(kind))
+@functools.cache
+def _numeric() -> tuple[tuple[str, str, type], ...]:
+    """Return section, name and type of number of the leaves that take fractions or lists."""
+    found = []
+    for path, kind in leaf_types().items():
+        section, dot, name = path.partition(".")
+        if dot and typing.get_origin(kind) is tuple:
+            found.append((section, name, typing.get_args(kind)[0]))
+        elif dot and float in (kind, *typing.get_args(kind)):
+            found.append((section, name, float))
+    return tuple(found)
 
 
 def _numbers(value: Any) -> list[float]:

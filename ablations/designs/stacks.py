@@ -22,6 +22,7 @@ class Stacks:
         self.order = tuple(component for factor in factors for component in factor)
         self._made: dict[tuple[int, ...], tuple[Recipe, tuple[Component, ...]]] = {(): (base, ())}
         self._met: dict[tuple[int, int], str] = {}
+        self._became: dict[tuple[int, tuple[int, ...]], Outcome] = {}
 
     @property
     def firsts(self) -> tuple[Component, ...]:
@@ -36,12 +37,14 @@ class Stacks:
 
     def recipe(self, subset: Iterable[Component]) -> tuple[Recipe, tuple[Component, ...]]:
         """Return the recipe with these components and those of them that changed it."""
-        wanted = list(subset)
-        return self._stack(tuple(i for i, one in enumerate(self.order) if one in wanted))
+        return self._stack(self._places(subset))
 
     def outcome(self, component: Component, context: Iterable[Component]) -> Outcome:
         """Return what becomes of a component beside others."""
-        return apply(component, self.recipe(context)[0])
+        place, others = self.order.index(component), self._places(context)
+        if (place, others) not in self._became:
+            self._became[place, others] = apply(component, self._stack(others)[0])
+        return self._became[place, others]
 
     def changes(self, component: Component) -> bool:
         """Return whether a component alone changes the base."""
@@ -117,6 +120,10 @@ class Stacks:
         return (
             f"{pair[1]} beside {pair[0]} is {outcome.outcome.replace('_', ' ')}: {outcome.reason}"
         )
+
+    def _places(self, subset: Iterable[Component]) -> tuple[int, ...]:
+        wanted = list(subset)
+        return tuple(place for place, one in enumerate(self.order) if one in wanted)
 
     def _stack(self, places: tuple[int, ...]) -> tuple[Recipe, tuple[Component, ...]]:
         if places not in self._made:

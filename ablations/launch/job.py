@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.launch.noted import Noted
 from ablations.leases import Lease, LeaseLost
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
@@ -149,11 +150,12 @@ def _train(
     folder = folders[0] if alone else ledger.training_folder(job.training)
     if not alone:
         _refer(left, folders, folder)
+    noted = Noted(folders, tell)
 
     def told(progress: Progress) -> None:
         for lease in leases.values():
             lease.check()
-        tell(progress)
+        noted(progress)
 
     execution = dataclasses.replace(job.execution, on_progress=told)
     readings = [

@@ -10,13 +10,11 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.special import bdtrc, ndtr
-
 from ablations.plans import Outcome, Plan
 from recipes import edit, fingerprint, load
 from recipes.library import about, full_name
 
-_RARE = float(ndtr(-3.0))  # 0.00135: beyond three standard errors, on one side
+_RARE = math.erfc(3 / math.sqrt(2)) / 2  # 0.00135: beyond three standard errors, on one side
 _ERRORS = 6  # the fewest that a sign test finds in one direction: 2 / 2**6 < 0.05 < 2 / 2**5
 _CEILING = 99.5  # percent; see `is_at_ceiling`
 _LOADER_BOUND = 0.5  # of training: above, a faster loader would gain more than a faster network
@@ -108,6 +106,8 @@ def is_at_chance(value: float, chance: float, images: int) -> bool:
     runs are evaluated on the same images, so that more seeds do not make a lucky guess rarer.
     """
     right = math.ceil(value * images / 100 - 1e-6)
+    from scipy.special import bdtrc  # a third of a second, of which a look at a study has no need
+
     return bool(bdtrc(right - 1, images, chance / 100) >= _RARE)
 
 

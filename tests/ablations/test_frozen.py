@@ -12,11 +12,13 @@ import pytest
 from ablations import RequestError, plan
 from ablations.answers import outcomes_of
 from ablations.frozen import freeze, thaw
+from ablations.kept import kept
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.report import document
 from ablations.study import Prepared
 from recipes import fingerprint
+from recipes.yaml import read_tree
 
 SPECS = [
     ("ladder", "ls,sd,ra,se,resnetd"),
@@ -55,6 +57,8 @@ def test_a_plan_survives_freezing(design: str, add: str, tmp_path: Path) -> None
     assert (request, revision) == (made.request, 1)
     assert plain(found) == plain(late)
     assert document(found, []) == document(late, [])
+    text = (tmp_path / "study/plan.yaml").read_text()
+    assert kept(tmp_path / "study/plan.yaml", text) == read_tree(text, "the plan")
 
 
 def test_a_thawed_plan_freezes_to_the_same_text(prepared: Prepared, tmp_path: Path) -> None:
@@ -70,6 +74,38 @@ def test_an_earlier_revision_is_kept_beside(prepared: Prepared, tmp_path: Path) 
     freeze(prepared.plan, wider, tmp_path, revision=2)
     assert thaw(tmp_path)[1:] == (wider, 2)
     assert thaw(tmp_path, 1)[1:] == (prepared.request, 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"seeds": 2', '"seeds": 3'),
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 2', 1),
+    ],
+)
+def test_the_quick_copy_of_a_plan_is_only_believed_where_it_is_that_plan(
+    prepared: Prepared, tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    freeze(prepared.plan, prepared.request, tmp_path)
+    copy = tmp_path / "plan.json"
+    whole = copy.read_text()
+    assert damage(whole) != whole
+    copy.write_text(damage(whole))
+    found, request, _ = thaw(tmp_path)
+    assert request == prepared.request
+    assert plain(found) == plain(prepared.plan)
+    assert copy.read_text() == whole  # made again
+
+
+def test_a_plan_that_was_changed_is_not_hidden_by_its_copy(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    freeze(prepared.plan, prepared.request, tmp_path)
+    path = tmp_path / "plan.yaml"
+    path.write_text(path.read_text().replace("seeds: 2", "seeds: 3", 1))
+    assert thaw(tmp_path)[1].seeds == 3
 
 
 def test_a_study_that_is_not_there_is_told(tmp_path: Path) -> None:
