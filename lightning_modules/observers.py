@@ -60,7 +60,8 @@ class Curves(pl.Callback):
         """Start the clock; forget what an interrupted call wrote of this epoch and later ones."""
         if not self._resumed:
             self._resumed = True
-            self._keep_epochs(trainer.current_epoch)
+            if trainer.is_global_zero:
+                self._keep_epochs(trainer.current_epoch)
         self._validated = False
         self._began = time.perf_counter()
 
@@ -70,8 +71,10 @@ class Curves(pl.Callback):
         self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's numbers."""
+        """Write the epoch's numbers; where there are several devices, one of them writes."""
         self._stop(trainer)
+        if not trainer.is_global_zero:
+            return
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name, value in trainer.callback_metrics.items():
             if name.startswith("val/") and not self._validated:
@@ -135,7 +138,11 @@ class Checkpoints(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time and there is more to train."""
         due = time.monotonic() - self._last >= self._seconds
-        if not due or trainer.current_epoch + 1 >= (trainer.max_epochs or 0):
+        if (
+            not due
+            or not trainer.is_global_zero
+            or trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+        ):
             return
         with write_aside(self._path) as file:
             torch.save(trainer._checkpoint_connector.dump_checkpoint(), file)

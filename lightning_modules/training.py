@@ -26,6 +26,7 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
 from lightning_modules.files import read_json, write_json
+from lightning_modules.gang import ALONE, Member, conduct, strategy_of, together
 from lightning_modules.image_data import ImageData
 from lightning_modules.observers import (
     Checkpoints,
@@ -34,7 +35,7 @@ from lightning_modules.observers import (
     DivergenceStop,
     Heartbeat,
 )
-from lightning_modules.reading import Common, Reading, read, track
+from lightning_modules.reading import Common, Reading, assist, read, track
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
@@ -65,7 +66,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
 def fit_together(
     readings: Sequence[Reading], seed: int, execution: Execution, folder: Path
 ) -> list[Result]:
-    """Train once and evaluate every reading, each bit for bit as `fit` would alone (on a CPU).
+    """Train once and evaluate every reading, each bit for bit as `fit` would alone (on one CPU).
 
     Args:
         readings: recipes that `recipes.sharing.together` puts in one group. The first one's result
@@ -81,6 +82,18 @@ def fit_together(
     for reading in readings:
         if reading.keep not in ("none", "last", "ema"):
             raise ValueError(f"keep = {reading.keep!r} is not one of none, last, ema")
+    if execution.devices > 1:
+        return conduct(train, readings, seed, execution, folder)
+    return train(readings, seed, execution, folder, ALONE)
+
+
+def train(
+    readings: Sequence[Reading], seed: int, execution: Execution, folder: Path, member: Member
+) -> list[Result]:
+    """Do what `fit_together` does, as one of the processes that do it together.
+
+    Only the one that leads writes anything, and returns results.
+    """
     first = trained_for([reading.recipe for reading in readings])
     order = [first, *(place for place in range(len(readings)) if place != first)]
     recipe = readings[first].recipe
@@ -108,10 +121,13 @@ def fit_together(
     compiled = _compiled(module, recipe, execution.compile, device, data)
     curves = Curves(folder / "metrics.jsonl", began)
     results: dict[int, Result] = {}
-    with quiet():
-        with tracked(readings[first].tracking) as logger:
-            trainer = _trainer(recipe, execution, device, folder, [curves, waiting], data, logger)
-            resume = _checkpoint_of(folder, module.readings)
+    with quiet(), together(member, device):
+        with tracked(readings[first].tracking if member.leads else None) as logger:
+            trainer = _trainer(
+                recipe, execution, device, folder, [curves, waiting], data, logger, member
+            )
+            resume = _checkpoint_of(folder, module.readings, member)
+            trainer.strategy.barrier()  # where to go on from is settled
             status, message = "finished", ""
             try:
                 with _interruptible(trainer):
@@ -137,14 +153,20 @@ def fit_together(
                 * recipe.data.batch_size
                 / max(curves.seconds, 1e-9),
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                devices=member.devices,
                 compiled=compiled,
                 training=folder.name if len(readings) > 1 else None,
             )
             seen: dict[Any, Any] = {}
             for number, place in enumerate(order):
-                results[place] = read(
-                    module, number, readings[place], data, device, folder, common, seen
-                )
+                if member.leads:
+                    results[place] = read(
+                        module, number, readings[place], data, device, folder, common, seen
+                    )
+                elif status == "finished":
+                    assist(module, number, data, device, seen)
+            if not member.leads:
+                return []
             spent = curves.whole_seconds - sum(one.seconds for one in results.values())
             results[0] = replace(results[0], seconds=spent + results[0].seconds)
             if logger is not None:
@@ -168,10 +190,10 @@ def _compiled(
     return compile_blocks(module.network)
 
 
-def _checkpoint_of(folder: Path, recipes: Sequence[Recipe]) -> Path:
+def _checkpoint_of(folder: Path, recipes: Sequence[Recipe], member: Member) -> Path:
     """Return where a checkpoint is; one that was made for other readings is forgotten."""
     path = folder / _LAST
-    if len(recipes) > 1:
+    if len(recipes) > 1 and member.leads:
         about = {"schema_version": 1, "readings": [fingerprint(recipe) for recipe in recipes]}
         note = path.parent / "readings.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,6 +220,7 @@ def _trainer(
     callbacks: Sequence[pl.Callback],
     data: ImageData,
     logger: Any,
+    member: Member,
 ) -> pl.Trainer:
     callbacks = [*callbacks, DivergenceStop()]
     if execution.on_progress is not None:
@@ -208,10 +231,15 @@ def _trainer(
     # One point of the curve per epoch, or fewer, and none where nothing is held out for it.
     every = max(-(-epochs // max(execution.evaluations, 1)), 1)
     held_out = data.size("minival") > 0 and execution.evaluations > 0
+    alone = member.devices == 1
+    begin = (device.index or 0) - member.rank  # of the devices of a run
+    gpus = list(range(begin, begin + member.devices))
     return trainer_of(
         recipe,
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=gpus if device.type == "cuda" else member.devices,
+        strategy="auto" if alone else strategy_of(member),
+        use_distributed_sampler=False,  # `Loader` divides batches itself
         callbacks=callbacks,
         logger=logger if logger is not None else False,
         check_val_every_n_epoch=every,
@@ -231,7 +259,7 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
         enable_checkpointing=False,
         **arguments,
     )
-    return take_lean_steps(trainer)
+    return take_lean_steps(trainer) if trainer.world_size == 1 else trainer
 
 
 @contextmanager
@@ -259,6 +287,8 @@ def quiet() -> Iterator[None]:
         # Our loader gathers whole batches from memory; workers would only slow it (measured).
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Starting from v1.9.0.*")
+        # What is logged is the same on every device already.
+        warnings.filterwarnings("ignore", message=".*It is recommended to use .self.log.*sync_dist")
         warnings.filterwarnings("ignore", message="GPU available but not used.*")  # of a probe
         # pytorch-lightning 2.6's own use of what torch 2.15 deprecates.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")

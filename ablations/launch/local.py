@@ -26,6 +26,7 @@ from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.data.errors import DataError
 from lightning_modules.execution import Progress
+from lightning_modules.forking import cause_of_death as _cause
 from recipes import RecipeError
 
 if TYPE_CHECKING:
@@ -260,11 +261,3 @@ def _send(connection: Connection, message: Any) -> bool:
     except (BrokenPipeError, ConnectionError, OSError):
         return False
     return True
-
-
-def _cause(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "killed, perhaps for want of memory"
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"

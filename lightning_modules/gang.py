@@ -1,0 +1,325 @@
+"""One run on several devices: a process per device, and this one, which watches over them.
+
+Lightning's DDPStrategy trains; who starts the processes, where they meet and what happens when one
+of them fails is decided here. The caller's process takes no part in the training: so it is never
+caught in an operation whose partner is gone, it can stop the others at any time, and nothing of
+torch's process groups stays behind in a worker that goes on to other runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import recv_handle, send_handle
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning_fabric.plugins import ClusterEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+from lightning_modules.data import available_cores
+from lightning_modules.execution import Execution, Progress, Result
+from lightning_modules.forking import cause_of_death, fork_context
+from recipes import Recipe, RecipeError
+
+_PRELOAD = ("lightning_modules.training",)
+_PATIENCE = timedelta(minutes=10)  # of a device for another one: compiling and slow disks take less
+_LAST_WORDS = 3.0  # seconds in which the others may say what they have met, once one has failed
+_LEAVING = 10.0  # seconds in which a member that has finished ends by itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """The place of one process among those that make a run."""
+
+    rank: int = 0
+    devices: int = 1
+    meeting: Path = Path()  # a file through which they find each other; not read where alone
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what the run leaves behind."""
+        return self.rank == 0
+
+
+ALONE = Member()
+
+# What makes a run in one of its processes: `training.train`.
+Work = Callable[[Sequence[Any], int, Execution, Path, Member], list[Result]]
+
+
+def conduct(
+    work: Work, readings: Sequence[Any], seed: int, execution: Execution, folder: Path
+) -> list[Result]:
+    """Have `execution.devices` processes make a run together, and return what the first says.
+
+    Raises:
+        RecipeError: a batch cannot be divided over the devices, or they are not there.
+        RuntimeError: one of the processes died.
+        BaseException: the first that was raised in any of them.
+    """
+    devices = execution.devices
+    for reading in readings:
+        check_divided(reading.recipe, devices)
+    own = _own_executions(execution)
+    context = fork_context(_PRELOAD)
+    members: list[_Started] = []
+    with tempfile.TemporaryDirectory(prefix="ablate-gang-") as meeting:
+        try:
+            for rank in range(devices):
+                member = Member(rank=rank, devices=devices, meeting=Path(meeting, "store"))
+                members.append(_start(context, member, (work, readings, seed, own[rank], folder)))
+            return _listen(members, execution.on_progress)
+        finally:
+            _end(members)
+
+
+def check_divided(recipe: Recipe, devices: int) -> None:
+    """Check that every batch of a recipe can be divided over so many devices.
+
+    Raises:
+        RecipeError: with what would be right.
+    """
+    batch, per_norm = recipe.data.batch_size, recipe.optim.bn_batch
+    if batch % devices:
+        below = batch - batch % devices
+        fitting = " or ".join(str(one) for one in (below, below + devices) if one)
+        raise RecipeError(
+            f"data.batch_size = {batch} cannot be divided evenly over {devices} devices: use"
+            f" {fitting}, or other devices"
+        )
+    if per_norm and (batch // devices) % per_norm:
+        raise RecipeError(
+            f"optim.bn_batch = {per_norm} does not divide the {batch // devices} images that each"
+            f" of {devices} devices has of a batch of {batch}; 0 takes the statistics over all"
+        )
+
+
+def strategy_of(member: Member) -> DDPStrategy:
+    """Return the strategy of Lightning that a member trains with."""
+    # Batch norms' statistics are averaged by `batch_statistics`, not taken from the first device;
+    # nor may devices wait for each other where they evaluate, one a batch more than another.
+    known = inspect.signature(DistributedDataParallel).parameters
+    new = "forward_sync_buffers"  # its name from torch 2.15 on
+    alone: dict[str, Any] = {new if new in known else "broadcast_buffers": False}
+    return DDPStrategy(cluster_environment=_Meeting(member), timeout=_PATIENCE, **alone)
+
+
+@contextmanager
+def together(member: Member, device: torch.device) -> Iterator[None]:
+    """Let the members of a run find each other; alone, do nothing."""
+    if member.devices == 1:
+        yield
+        return
+    group: dict[str, Any] = {}
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        group["device_id"] = device
+    else:  # all are on this machine: nothing has to listen to others
+        name = "lo0" if sys.platform == "darwin" else "lo"
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+    torch.distributed.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        # A file, not a port, on which anybody could listen and call.
+        store=torch.distributed.FileStore(  # type: ignore[attr-defined]
+            str(member.meeting), member.devices
+        ),
+        rank=member.rank,
+        world_size=member.devices,
+        timeout=_PATIENCE,
+        **group,
+    )
+    yield
+    torch.distributed.destroy_process_group()  # not after an error: others may be waiting in it
+
+
+class _Meeting(ClusterEnvironment):
+    """Tells Lightning of processes that are there already and have found each other."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member = member
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"  # not used: they have met
+
+    @property
+    def main_port(self) -> int:
+        return 0
+
+    @staticmethod
+    def detect() -> bool:
+        return False
+
+    def world_size(self) -> int:
+        return self._member.devices
+
+    def set_world_size(self, size: int) -> None:
+        assert size == self._member.devices
+
+    def global_rank(self) -> int:
+        return self._member.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        assert rank == self._member.rank
+
+    def local_rank(self) -> int:
+        return self._member.rank
+
+    def node_rank(self) -> int:
+        return 0
+
+
+def _own_executions(execution: Execution) -> list[Execution]:
+    """Return how each member carries out the run: on its own device, with its share of threads."""
+    kind, _, first = execution.device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    count = execution.devices
+    if kind not in ("cpu", "cuda"):
+        raise RecipeError(f"devices = {count}: several devices are GPUs of NVIDIA or CPU processes")
+    places = ["cpu"] * count
+    if kind == "cuda":
+        there, begin = torch.cuda.device_count(), int(first or 0)
+        if begin + count > there:
+            raise RecipeError(f"devices = {count}, from cuda:{begin} on: there are {there} GPUs")
+        places = [f"cuda:{begin + rank}" for rank in range(count)]
+    threads = max((execution.threads or available_cores()) // count, 1)
+    return [
+        dataclasses.replace(execution, device=place, threads=threads, on_progress=None)
+        for place in places
+    ]
+
+
+@dataclass
+class _Started:
+    member: Member
+    process: Any
+    connection: Connection
+    ended: bool = False
+
+
+def _start(context: Any, member: Member, task: tuple[Any, ...]) -> _Started:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_take_part, args=(theirs, member, task), daemon=True)
+    process.start()
+    theirs.close()
+    for stream in (1, 2):  # this process's own output may be a run's log; the server's is not
+        send_handle(ours, stream, process.pid)
+    return _Started(member=member, process=process, connection=ours)
+
+
+def _listen(members: Sequence[_Started], tell: Callable[[Progress], None] | None) -> list[Result]:
+    """Pass on what the members say, until all have finished or one has failed."""
+    results: list[Result] = []
+    faults: list[tuple[float, int, BaseException]] = []  # by the time at which they were met
+    deadline: float | None = None
+    while left := [one for one in members if not one.ended]:
+        patience = None if deadline is None else deadline - time.monotonic()
+        if patience is not None and patience <= 0:
+            break
+        ready = wait([one.connection for one in left], timeout=patience)
+        for one in left:
+            if one.connection not in ready:
+                continue
+            try:
+                what, body = one.connection.recv()
+            except (EOFError, ConnectionError):
+                what, body = "died", None
+            if what == "progress":
+                if tell is not None:
+                    tell(body)
+                continue
+            one.ended = True
+            if what == "finished":
+                results = results or body
+            else:
+                faults.append((0.0, one.member.rank, _death(one)) if what == "died" else body)
+                deadline = deadline or time.monotonic() + _LAST_WORDS
+    if faults:
+        # A process that died could say nothing, and what the others met followed from it.
+        raise min(faults, key=lambda fault: fault[:2])[2]
+    return results
+
+
+def _death(one: _Started) -> RuntimeError:
+    one.process.join(_LEAVING)
+    return RuntimeError(
+        f"process {one.member.rank + 1} of the {one.member.devices} of this run died"
+        f" ({cause_of_death(one.process.exitcode)}); the others were stopped"
+    )
+
+
+def _end(members: Sequence[_Started]) -> None:
+    """Leave no process behind: those that have finished end by themselves."""
+    finished = bool(members) and all(one.ended for one in members)
+    deadline = time.monotonic() + (_LEAVING if finished else 0.0)
+    for one in members:
+        one.process.join(max(deadline - time.monotonic(), 0.0))
+        if one.process.is_alive():
+            one.process.kill()
+            one.process.join()
+        one.connection.close()
+
+
+def _take_part(connection: Connection, member: Member, task: tuple[Any, ...]) -> None:
+    """Make a run as one of its processes, and say how that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stream in (1, 2):
+        handle = recv_handle(connection)
+        os.dup2(handle, stream)
+        os.close(handle)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    work, readings, seed, execution, folder = task
+    if member.leads:
+        execution = dataclasses.replace(
+            execution, on_progress=lambda now: connection.send(("progress", now))
+        )
+    try:
+        results = work(readings, seed, execution, folder, member)
+    except BaseException as error:
+        met = time.monotonic()  # the clock of all processes of a machine
+        traceback.print_exc()
+        connection.send(("failed", (met, member.rank, _portable(error))))
+        return
+    connection.send(("finished", results))
+
+
+def _die_with_parent() -> None:
+    """End this process, wherever it is, when the one that watches over it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """Return an exception that arrives in another process as the same, or says what it was."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
