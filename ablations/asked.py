@@ -54,6 +54,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
     return Options(
         launch=arguments.launch,
         device=arguments.device,
+        devices=arguments.devices,
         slots=arguments.slots,
         compile=arguments.compile,
         keep=arguments.keep,

@@ -325,7 +325,11 @@ def _execution_options(parser: _Parser) -> None:
     parser.add_argument("--launch", default="local", metavar="local", help="where runs are made")
     parser.add_argument("--slots", type=_whole, metavar="N", help="runs at once")
     parser.add_argument(
-        "--devices", type=_whole, default=1, metavar="N", help="devices per run (1)"
+        "--devices",
+        type=_whole,
+        default=1,
+        metavar="N",
+        help="GPUs, or processes on a CPU, per run (1)",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
     parser.add_argument(

@@ -131,12 +131,16 @@ def _crew(
     say(
         f"study {plan.study}: {plan.size},"
         f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with"
-        f" {slots.count} at once on {', '.join(slots.devices)}"
+        f" {slots.count} at once on {slots.places}"
     )
     prepare_images(prepared, ledger, _decoding(say), check=True)
     say("starting the workers (they import torch once); proving each arm, timing a few steps ...")
     with LocalPool(
-        slots.count, slots.devices, slots.threads, track=options.track == "wandb"
+        slots.count,
+        slots.devices,
+        slots.threads,
+        track=options.track == "wandb",
+        each=slots.each,
     ) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
@@ -315,8 +319,8 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
     """
     if launch != "local":
         raise RequestError(f"--launch {launch!r}: this version launches on this machine: local")
-    if devices != 1:
-        raise RequestError(f"--devices {devices}: this version trains each run on one device")
+    if devices < 1:
+        raise RequestError(f"--devices {devices}: give 1 or more")
     if slots is not None and slots < 1:
         raise RequestError(f"--slots {slots}: give 1 or more")
     kind, colon, number = device.partition(":")
@@ -328,3 +332,13 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
         raise RequestError(f"--device {device!r}: there is no NVIDIA GPU here; use auto or cpu")
     if kind == "mps" and sys.platform != "darwin":
         raise RequestError(f"--device {device!r}: this is not a Mac; use auto or cpu")
+    gpus = os.path.exists("/dev/nvidiactl") and kind != "cpu"
+    if devices > 1 and not gpus:
+        if kind == "mps" or (kind == "auto" and sys.platform == "darwin"):
+            raise RequestError(f"--devices {devices}: several are NVIDIA GPUs, or --device cpu")
+        cores = available_cores()
+        if devices > cores:
+            raise RequestError(
+                f"--devices {devices}: on a CPU each is a process with a core of its own, and"
+                f" there are {cores}"
+            )

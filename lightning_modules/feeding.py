@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.opened import HOST
+from lightning_modules.shares import share
 from recipes import Schedule
 
 if TYPE_CHECKING:
@@ -165,8 +166,3 @@ class Loader:
         else:
             images = self._part.gather(places, device)
         return Batch(images, self._part.labels[torch.from_numpy(places)], start, self._train)
-
-
-def share(count: int, rank: int, devices: int) -> range:
-    """Return which of `count` consecutive images are one device's; the shares differ by one."""
-    return range(count * rank // devices, count * (rank + 1) // devices)

@@ -37,7 +37,8 @@ from torch.nn.parallel import DistributedDataParallel
 from lightning_modules.data import available_cores
 from lightning_modules.execution import Execution, Progress, Result
 from lightning_modules.forking import cause_of_death, fork_context
-from recipes import Recipe, RecipeError
+from lightning_modules.shares import check_divided
+from recipes import RecipeError
 
 _PRELOAD = ("lightning_modules.training",)
 _PATIENCE = timedelta(minutes=10)  # of a device for another one: compiling and slow disks take less
@@ -91,25 +92,9 @@ def conduct(
             _end(members)
 
 
-def check_divided(recipe: Recipe, devices: int) -> None:
-    """Check that every batch of a recipe can be divided over so many devices.
-
-    Raises:
-        RecipeError: with what would be right.
-    """
-    batch, per_norm = recipe.data.batch_size, recipe.optim.bn_batch
-    if batch % devices:
-        below = batch - batch % devices
-        fitting = " or ".join(str(one) for one in (below, below + devices) if one)
-        raise RecipeError(
-            f"data.batch_size = {batch} cannot be divided evenly over {devices} devices: use"
-            f" {fitting}, or other devices"
-        )
-    if per_norm and (batch // devices) % per_norm:
-        raise RecipeError(
-            f"optim.bn_batch = {per_norm} does not divide the {batch // devices} images that each"
-            f" of {devices} devices has of a batch of {batch}; 0 takes the statistics over all"
-        )
+def prepare() -> None:
+    """Let the server be started, and import, from which members are forked."""
+    fork_context(_PRELOAD)
 
 
 def strategy_of(member: Member) -> DDPStrategy:

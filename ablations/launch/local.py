@@ -46,17 +46,27 @@ class _Worker:
 
 
 class LocalPool:
-    """A fixed number of workers, used as a context; leaving it stops them."""
+    """A fixed number of workers, used as a context; leaving it stops them.
 
-    def __init__(self, slots: int, devices: Sequence[str], threads: int, *, track: bool) -> None:
+    Where a run has several devices (`each`), its worker starts a process for each of them.
+    """
+
+    def __init__(
+        self, slots: int, devices: Sequence[str], threads: int, *, track: bool, each: int = 1
+    ) -> None:
         self._devices, self._threads, self._track = devices, threads, track
+        self._each = each
         self._count = slots  # to begin with
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> LocalPool:
         self._context = server.context(threads=self._threads, track=self._track)
-        for slot in range(self._count):
-            self._workers.append(self._start(slot))
+        try:
+            for slot in range(self._count):
+                self._workers.append(self._start(slot))
+        except BaseException:  # else this process would wait for those that are no daemons
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,7 +175,8 @@ class LocalPool:
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs,), daemon=True)
+        alone = self._each == 1  # daemons may not start processes
+        process = self._context.Process(target=_work, args=(theirs, not alone), daemon=alone)
         server.started(process)
         theirs.close()
         return _Worker(process=process, connection=ours)
@@ -199,8 +210,13 @@ def _left_by(job: Job, message: str) -> Ended:
     return "failed", None, message
 
 
-def _work(connection: Connection) -> None:
-    """Take jobs from the parent until it says stop or is gone."""
+def _work(connection: Connection, conducts: bool) -> None:
+    """Take jobs from the parent until it says stop or is gone.
+
+    Args:
+        connection: to the parent.
+        conducts: whether it makes its runs by processes that it starts.
+    """
     from lightning_modules.allocation import keep_freed_memory
     from lightning_modules.cost import resident_memory
 
@@ -209,6 +225,10 @@ def _work(connection: Connection) -> None:
     keep_freed_memory()
     gc.freeze()  # what was imported stays: collecting between runs need not look at it
     before = resident_memory()
+    if conducts:
+        from lightning_modules.gang import prepare
+
+        prepare()
     _send(connection, ("ready", None))
 
     def tell(progress: Progress) -> None:
