@@ -41,7 +41,7 @@ from lightning_modules.shares import check_divided
 from recipes import RecipeError
 
 _PRELOAD = ("lightning_modules.training",)
-_PATIENCE = timedelta(minutes=10)  # of a device for another one: compiling and slow disks take less
+_PATIENCE = timedelta(minutes=10)  # of one for another: compiling and slow disks take less
 _LAST_WORDS = 3.0  # seconds in which the others may say what they have met, once one has failed
 _LEAVING = 10.0  # seconds in which a member that has finished ends by itself
 
@@ -53,6 +53,7 @@ class Member:
     rank: int = 0
     devices: int = 1
     meeting: Path = Path()  # a file through which they find each other; not read where alone
+    patience: timedelta = _PATIENCE
 
     @property
     def leads(self) -> bool:
@@ -67,9 +68,16 @@ Work = Callable[[Sequence[Any], int, Execution, Path, Member], list[Result]]
 
 
 def conduct(
-    work: Work, readings: Sequence[Any], seed: int, execution: Execution, folder: Path
+    work: Work,
+    readings: Sequence[Any],
+    seed: int,
+    execution: Execution,
+    folder: Path,
+    patience: timedelta = _PATIENCE,
 ) -> list[Result]:
     """Have `execution.devices` processes make a run together, and return what the first says.
+
+    None of them waits longer than `patience` for another one.
 
     Raises:
         RecipeError: a batch cannot be divided over the devices, or they are not there.
@@ -85,7 +93,12 @@ def conduct(
     with tempfile.TemporaryDirectory(prefix="ablate-gang-") as meeting:
         try:
             for rank in range(devices):
-                member = Member(rank=rank, devices=devices, meeting=Path(meeting, "store"))
+                member = Member(
+                    rank=rank,
+                    devices=devices,
+                    meeting=Path(meeting, "store"),
+                    patience=patience,
+                )
                 members.append(_start(context, member, (work, readings, seed, own[rank], folder)))
             return _listen(members, execution.on_progress)
         finally:
@@ -104,7 +117,7 @@ def strategy_of(member: Member) -> DDPStrategy:
     known = inspect.signature(DistributedDataParallel).parameters
     new = "forward_sync_buffers"  # its name from torch 2.15 on
     alone: dict[str, Any] = {new if new in known else "broadcast_buffers": False}
-    return DDPStrategy(cluster_environment=_Meeting(member), timeout=_PATIENCE, **alone)
+    return DDPStrategy(cluster_environment=_Meeting(member), timeout=member.patience, **alone)
 
 
 @contextmanager
@@ -128,10 +141,18 @@ def together(member: Member, device: torch.device) -> Iterator[None]:
         ),
         rank=member.rank,
         world_size=member.devices,
-        timeout=_PATIENCE,
+        timeout=member.patience,
         **group,
     )
-    yield
+    try:
+        yield
+    except RuntimeError as error:
+        if "imed out" not in str(error):
+            raise
+        raise RuntimeError(
+            f"process {member.rank + 1} of the {member.devices} of this run waited"
+            f" {member.patience.total_seconds():g} s for another one, which hangs"
+        ) from error
     torch.distributed.destroy_process_group()  # not after an error: others may be waiting in it
 
 

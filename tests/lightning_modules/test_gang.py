@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ import pytest
 import torch
 
 from lightning_modules import Execution, fit
+from lightning_modules.gang import conduct
 from lightning_modules.reading import Reading
 from lightning_modules.shares import check_divided, share
-from lightning_modules.training import fit_together
+from lightning_modules.training import fit_together, train
 from recipes import Recipe, RecipeError, edit, hook, linear
 
 # What has a state of its own, but no dropout: that is drawn anew on every device.
@@ -174,6 +176,17 @@ def test_one_that_fails_ends_all_with_its_own_words(
         fit(recipe, 0, two(on_cpu), tmp_path / "run")
     assert time.monotonic() - began < 60
     assert len(pids(tmp_path)) == 2
+    assert not any(alive(pid) for pid in pids(tmp_path))
+
+
+@pytest.mark.slow
+def test_one_that_hangs_is_not_waited_for_without_end(tiny, on_cpu, tmp_path, user_module) -> None:
+    mine = user_module("mine_hanging", STOPPING)
+    (tmp_path / "flag").touch()
+    recipe = stopping(edit(tiny, {"optim.epochs": 3}), mine, tmp_path, "hang")
+    readings = [Reading(recipe=recipe, folder=tmp_path / "run")]
+    with pytest.raises(RuntimeError, match="process 1 of the 2 of this run waited 4 s for another"):
+        conduct(train, readings, 0, two(on_cpu), tmp_path / "run", timedelta(seconds=4))
     assert not any(alive(pid) for pid in pids(tmp_path))
 
 
