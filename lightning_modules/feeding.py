@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.data import DataError
 from lightning_modules.opened import HOST
 from lightning_modules.shares import share
 from recipes import Schedule
@@ -54,6 +55,10 @@ class Loader:
         self._rank, self._devices = (
             (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         )
+        if len(self._part) < self._devices:
+            raise DataError(
+                f"{part} has {len(self._part)} images, too few for {self._devices} devices"
+            )
 
     def __len__(self) -> int:
         if self._train:

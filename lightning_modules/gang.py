@@ -34,7 +34,7 @@ from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_modules.data import available_cores
+from lightning_modules.data import DataError, available_cores
 from lightning_modules.execution import Execution, Progress, Result
 from lightning_modules.forking import cause_of_death, fork_context
 from lightning_modules.shares import check_divided
@@ -128,7 +128,6 @@ def together(member: Member, device: torch.device) -> Iterator[None]:
         return
     group: dict[str, Any] = {}
     if device.type == "cuda":
-        torch.cuda.set_device(device)
         group["device_id"] = device
     else:  # all are on this machine: nothing has to listen to others
         name = "lo0" if sys.platform == "darwin" else "lo"
@@ -300,6 +299,8 @@ def _take_part(connection: Connection, member: Member, task: tuple[Any, ...]) ->
         os.close(handle)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     work, readings, seed, execution, folder = task
+    if execution.device != "cpu":
+        torch.cuda.set_device(execution.device)  # else what asks for no device takes the first
     if member.leads:
         execution = dataclasses.replace(
             execution, on_progress=lambda now: connection.send(("progress", now))
@@ -308,8 +309,11 @@ def _take_part(connection: Connection, member: Member, task: tuple[Any, ...]) ->
         results = work(readings, seed, execution, folder, member)
     except BaseException as error:
         met = time.monotonic()  # the clock of all processes of a machine
-        traceback.print_exc()
-        connection.send(("failed", (met, member.rank, _portable(error))))
+        told = _portable(error)
+        if not isinstance(error, RecipeError | DataError):  # of which the words are enough
+            where = f"process {member.rank + 1} of {member.devices}"
+            told.add_note(f"in {where}:\n{traceback.format_exc().rstrip()}")
+        connection.send(("failed", (met, member.rank, told)))
         return
     connection.send(("finished", results))
 
