@@ -9,18 +9,15 @@ torch's process groups stays behind in a worker that goes on to other runs.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -29,39 +26,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
-from lightning_fabric.plugins import ClusterEnvironment
-from pytorch_lightning.strategies import DDPStrategy
-from torch.nn.parallel import DistributedDataParallel
 
 from lightning_modules.data import DataError, available_cores
 from lightning_modules.execution import Execution, Progress, Result
 from lightning_modules.forking import cause_of_death, fork_context
+from lightning_modules.meeting import PATIENCE, Member
 from lightning_modules.shares import check_divided
 from recipes import RecipeError
 
 _PRELOAD = ("lightning_modules.training",)
-_PATIENCE = timedelta(minutes=10)  # of one for another: compiling and slow disks take less
 _LAST_WORDS = 3.0  # seconds in which the others may say what they have met, once one has failed
 _LEAVING = 10.0  # seconds in which a member that has finished ends by itself
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """The place of one process among those that make a run."""
-
-    rank: int = 0
-    devices: int = 1
-    meeting: Path = Path()  # a file through which they find each other; not read where alone
-    patience: timedelta = _PATIENCE
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes what the run leaves behind."""
-        return self.rank == 0
-
-
-ALONE = Member()
+_NOT_STARTED = (
+    "a process of this run could not start; what it said stands above. In a script of your own,"
+    ' call fit() below `if __name__ == "__main__":`'
+)
 
 # What makes a run in one of its processes: `training.train`.
 Work = Callable[[Sequence[Any], int, Execution, Path, Member], list[Result]]
@@ -73,7 +52,7 @@ def conduct(
     seed: int,
     execution: Execution,
     folder: Path,
-    patience: timedelta = _PATIENCE,
+    patience: timedelta = PATIENCE,
 ) -> list[Result]:
     """Have `execution.devices` processes make a run together, and return what the first says.
 
@@ -110,93 +89,6 @@ def prepare() -> None:
     fork_context(_PRELOAD)
 
 
-def strategy_of(member: Member) -> DDPStrategy:
-    """Return the strategy of Lightning that a member trains with."""
-    # Batch norms' statistics are averaged by `batch_statistics`, not taken from the first device;
-    # nor may devices wait for each other where they evaluate, one a batch more than another.
-    known = inspect.signature(DistributedDataParallel).parameters
-    new = "forward_sync_buffers"  # its name from torch 2.15 on
-    alone: dict[str, Any] = {new if new in known else "broadcast_buffers": False}
-    return DDPStrategy(cluster_environment=_Meeting(member), timeout=member.patience, **alone)
-
-
-@contextmanager
-def together(member: Member, device: torch.device) -> Iterator[None]:
-    """Let the members of a run find each other; alone, do nothing."""
-    if member.devices == 1:
-        yield
-        return
-    group: dict[str, Any] = {}
-    if device.type == "cuda":
-        group["device_id"] = device
-    else:  # all are on this machine: nothing has to listen to others
-        name = "lo0" if sys.platform == "darwin" else "lo"
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    torch.distributed.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        # A file, not a port, on which anybody could listen and call.
-        store=torch.distributed.FileStore(  # type: ignore[attr-defined]
-            str(member.meeting), member.devices
-        ),
-        rank=member.rank,
-        world_size=member.devices,
-        timeout=member.patience,
-        **group,
-    )
-    try:
-        yield
-    except RuntimeError as error:
-        if "imed out" not in str(error):
-            raise
-        raise RuntimeError(
-            f"process {member.rank + 1} of the {member.devices} of this run waited"
-            f" {member.patience.total_seconds():g} s for another one, which hangs"
-        ) from error
-    torch.distributed.destroy_process_group()  # not after an error: others may be waiting in it
-
-
-class _Meeting(ClusterEnvironment):
-    """Tells Lightning of processes that are there already and have found each other."""
-
-    def __init__(self, member: Member) -> None:
-        super().__init__()
-        self._member = member
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return "127.0.0.1"  # not used: they have met
-
-    @property
-    def main_port(self) -> int:
-        return 0
-
-    @staticmethod
-    def detect() -> bool:
-        return False
-
-    def world_size(self) -> int:
-        return self._member.devices
-
-    def set_world_size(self, size: int) -> None:
-        assert size == self._member.devices
-
-    def global_rank(self) -> int:
-        return self._member.rank
-
-    def set_global_rank(self, rank: int) -> None:
-        assert rank == self._member.rank
-
-    def local_rank(self) -> int:
-        return self._member.rank
-
-    def node_rank(self) -> int:
-        return 0
-
-
 def _own_executions(execution: Execution) -> list[Execution]:
     """Return how each member carries out the run: on its own device, with its share of threads."""
     kind, _, first = execution.device.partition(":")
@@ -223,16 +115,20 @@ class _Started:
     member: Member
     process: Any
     connection: Connection
+    here: bool = False  # it has said so: what happens from now on is the run's doing
     ended: bool = False
 
 
 def _start(context: Any, member: Member, task: tuple[Any, ...]) -> _Started:
     ours, theirs = context.Pipe()
     process = context.Process(target=_take_part, args=(theirs, member, task), daemon=True)
-    process.start()
-    theirs.close()
-    for stream in (1, 2):  # this process's own output may be a run's log; the server's is not
-        send_handle(ours, stream, process.pid)
+    try:
+        process.start()
+        theirs.close()
+        for stream in (1, 2):  # this process's own output may be a run's log; the server's is not
+            send_handle(ours, stream, process.pid)
+    except (EOFError, ConnectionError):
+        raise RuntimeError(_NOT_STARTED) from None
     return _Started(member=member, process=process, connection=ours)
 
 
@@ -253,9 +149,10 @@ def _listen(members: Sequence[_Started], tell: Callable[[Progress], None] | None
                 what, body = one.connection.recv()
             except (EOFError, ConnectionError):
                 what, body = "died", None
-            if what == "progress":
-                if tell is not None:
-                    tell(body)
+            if what == "progress" and tell is not None:
+                tell(body)
+            one.here = True if what == "here" else one.here
+            if what in ("progress", "here"):
                 continue
             one.ended = True
             if what == "finished":
@@ -271,6 +168,8 @@ def _listen(members: Sequence[_Started], tell: Callable[[Progress], None] | None
 
 def _death(one: _Started) -> RuntimeError:
     one.process.join(_LEAVING)
+    if not one.here:
+        return RuntimeError(_NOT_STARTED)
     return RuntimeError(
         f"process {one.member.rank + 1} of the {one.member.devices} of this run died"
         f" ({cause_of_death(one.process.exitcode)}); the others were stopped"
@@ -298,6 +197,7 @@ def _take_part(connection: Connection, member: Member, task: tuple[Any, ...]) ->
         os.dup2(handle, stream)
         os.close(handle)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    connection.send(("here", None))
     work, readings, seed, execution, folder = task
     if execution.device != "cpu":
         torch.cuda.set_device(execution.device)  # else what asks for no device takes the first

@@ -26,8 +26,9 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
 from lightning_modules.files import read_json, write_json
-from lightning_modules.gang import ALONE, Member, conduct, strategy_of, together
+from lightning_modules.gang import conduct
 from lightning_modules.image_data import ImageData
+from lightning_modules.meeting import ALONE, Member, strategy_of, together
 from lightning_modules.observers import (
     Checkpoints,
     Curves,

@@ -101,6 +101,18 @@ def test_two_devices_train_what_one_does(
     assert one.evaluated_images == other.evaluated_images
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("per_norm", [0, 16], ids=["all devices", "own share"])
+def test_two_gpus_train_what_one_does(
+    tiny: Recipe, on_cpu: Execution, tmp_path: Path, per_norm: int
+) -> None:
+    recipe, gpu = edit(tiny, {"optim.bn_batch": per_norm}), replace(on_cpu, device="cuda:0")
+    one = fit(recipe, 1, gpu, tmp_path / "one")
+    other = fit(recipe, 1, replace(gpu, devices=2), tmp_path / "two")
+    assert one.loss == pytest.approx(other.loss, rel=1e-3)  # after three steps
+
+
 @pytest.mark.slow
 def test_metrics_of_the_same_weights_are_the_same_counts(tiny, on_cpu, tmp_path) -> None:
     recipe = edit(tiny, STILL | {"optim.bn_batch": 16})
@@ -220,6 +232,33 @@ def test_an_interrupted_run_goes_on_and_all_have_one_average(
     for name in ("average", "plain"):
         assert written(tmp_path / "broken" / name) == written(tmp_path / "whole" / name), name
     assert not (tmp_path / "broken/training/checkpoint").exists()
+
+
+UNGUARDED = """
+    from pathlib import Path
+
+    import recipes
+    from lightning_modules import Execution, fit
+
+    fit(recipes.load("tiny"), 0, Execution(device="cpu", devices=2), Path("run"))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(UNGUARDED))
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith(
+            "RuntimeError: a process of this run could not start; what it said stands above."
+        )
+    )
 
 
 SCRIPT = """
