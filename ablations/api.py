@@ -28,6 +28,7 @@ def plan(
     study: str | None = None,
     recipe_of: str | None = None,
     device: str = "auto",
+    devices: int = 1,
     **more: Any,
 ) -> Prepared:
     """Return what `run` with the same arguments would do; trains nothing.
@@ -50,7 +51,7 @@ def plan(
         recipe_of=recipe_of,
         **more,
     )
-    return plan_study(request, Path(home), study, device)
+    return plan_study(request, Path(home), study, device, devices=devices)
 
 
 def run(
@@ -76,7 +77,7 @@ def run(
         RecipeError, DataError, RequestError: what is wrong with the request.
     """
     chosen = options or Options()
-    check_options("local", 1, chosen.slots, chosen.device)
+    check_options("local", chosen.devices, chosen.slots, chosen.device)
     prepared = plan(
         base,
         add,
@@ -89,6 +90,7 @@ def run(
         study=study,
         recipe_of=recipe_of,
         device=chosen.device,
+        devices=chosen.devices,
         **more,
     )
     ledger = Ledger(Path(home))

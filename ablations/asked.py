@@ -63,6 +63,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
         launch=arguments.launch,
         ray=_ray(arguments),
         device=arguments.device,
+        devices=arguments.devices,
         slots=arguments.slots,
         compile=arguments.compile,
         keep=arguments.keep,

@@ -16,6 +16,7 @@ from typing import Any
 from ablations.ledger import recall
 from lightning_modules.data import DataFacts
 from lightning_modules.files import write_json
+from lightning_modules.shares import check_divided
 from recipes import Facts, Recipe, RecipeError, diff, edit, load
 from recipes.families import recipe_of
 from recipes.identity import active
@@ -210,15 +211,40 @@ def check_possible(recipe: Recipe) -> None:
         raise RecipeError(wrong)
 
 
-def fit_to_hardware(recipe: Recipe, settings: Sequence[str], device: str) -> tuple[Recipe, str]:
+def fit_to_hardware(
+    recipe: Recipe, settings: Sequence[str], device: str, devices: int = 1
+) -> tuple[Recipe, str]:
     """Return the recipe with what hardware decides and what can change a result, once per study.
 
-    bf16 on a GPU that has it; float32 on a CPU, where bf16 is ten times slower (measured).
+    bf16 on a GPU that has it; float32 on a CPU, where bf16 is ten times slower (measured). Where
+    several devices share a batch, each takes the batch-norm statistics of its own share.
+
+    Raises:
+        RecipeError: a batch cannot be divided over the devices.
     """
-    chosen = any(setting.partition("=")[0].strip() == "optim.precision" for setting in settings)
-    if chosen or recipe.optim.precision != "32" or not has_bf16(device):
-        return recipe, ""
-    return edit(recipe, {"optim.precision": "bf16"}), "optim.precision 32 -> bf16 (this GPU has it)"
+    check_divided(recipe, devices)
+    chosen = {setting.partition("=")[0].strip() for setting in settings}
+    changes: dict[str, Any] = {}
+    words = []
+    if "optim.precision" not in chosen and recipe.optim.precision == "32" and has_bf16(device):
+        changes["optim.precision"] = "bf16"
+        words.append("optim.precision 32 -> bf16 (this GPU has it)")
+    facts, own = recipe.model.facts, recipe.data.batch_size // devices
+    normalizes = facts is None or facts.batch_norm
+    asked = "optim.bn_batch" in chosen or recipe.optim.bn_batch
+    if devices > 1 and normalizes and not asked:
+        if own < 2:
+            raise RecipeError(
+                f"data.batch_size = {recipe.data.batch_size} leaves one image to each of {devices}"
+                " devices, too few for a batch norm: use fewer devices, or --set optim.bn_batch=0"
+                " for statistics over all of them"
+            )
+        changes["optim.bn_batch"] = own
+        words.append(
+            f"optim.bn_batch 0 -> {own} (of each of {devices} devices; --set optim.bn_batch=0 takes"
+            " batch-norm statistics over all of them)"
+        )
+    return (edit(recipe, changes), "; ".join(words)) if changes else (recipe, "")
 
 
 def has_bf16(device: str) -> bool:

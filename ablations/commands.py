@@ -55,7 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
     ledger = Ledger(home_of(arguments))
     ledger.check_writable()
     prepared = plan_study(
-        request, ledger.home, arguments.study, arguments.device, _probe_for(options_of(arguments))
+        request,
+        ledger.home,
+        arguments.study,
+        arguments.device,
+        _probe_for(options_of(arguments)),
+        arguments.devices,
     )
     prepared = check_same(prepared, ledger)
     return _carry_out(arguments, prepared, ledger)
@@ -76,7 +81,14 @@ def plan(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     ledger = Ledger(home_of(arguments))
     ledger.check_writable()
-    prepared = plan_study(request, ledger.home, arguments.study, arguments.device, _probe_for(None))
+    prepared = plan_study(
+        request,
+        ledger.home,
+        arguments.study,
+        arguments.device,
+        _probe_for(None),
+        arguments.devices,
+    )
     for note in prepared.notes:
         _say(note)
     options = options_of(arguments)
@@ -146,6 +158,7 @@ def extend(arguments: argparse.Namespace) -> int:
             arguments.study,
             arguments.device,
             _probe_for(options_of(arguments)),
+            arguments.devices,
         ),
         ledger,
         arguments.study,

@@ -53,6 +53,7 @@ def measure(
                 plan.data_fingerprint,
                 slots.devices[0],
                 slots.threads,
+                *([slots.each] if slots.each > 1 else []),
             ]
         )
         for name in plan.ends

@@ -98,7 +98,13 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
         "--ray-gpus", type=float, metavar="N", help="of a run (1 where the cluster has some)"
     )
     parser.add_argument("--slots", type=whole, metavar="N", help="runs at once")
-    parser.add_argument("--devices", type=whole, default=1, metavar="N", help="devices per run (1)")
+    parser.add_argument(
+        "--devices",
+        type=whole,
+        default=1,
+        metavar="N",
+        help="GPUs, or processes on a CPU, per run (1)",
+    )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:1")
     parser.add_argument(
         "--compile",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ablations.errors import RequestError
 from ablations.ledger import Ledger, recall
 from lightning_modules.data import available_cores
 from lightning_modules.files import write_json
@@ -42,13 +43,20 @@ class Slots:
 
     count: int
     devices: tuple[str, ...]
-    threads: int
+    threads: int  # of a run, whatever its devices
+    each: int = 1  # devices per run: GPUs from each of `devices` on, or processes on a CPU
+
+    @property
+    def places(self) -> str:
+        """Return the devices as a person says it."""
+        together = f" ({self.each} devices per run)" if self.each > 1 else ""
+        return f"{', '.join(self.devices)}{together}"
 
     @property
     def words(self) -> str:
         """Return the packing as a person says it."""
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''} each"
-        return f"{self.count} at once on {', '.join(self.devices)}, {threads}"
+        return f"{self.count} at once on {self.places}, {threads}"
 
 
 class _Timed(Protocol):
@@ -62,28 +70,34 @@ T = TypeVar("T", bound=_Timed)
 def choose_slots(runs: int, options: Options, threads: int | None = None) -> Slots:
     """Return one slot per GPU, or one per core with one thread, as far as the runs go.
 
+    Where a run has several devices, a slot has as many GPUs, or cores.
+
     Two one-thread runs side by side beat one run on two threads (measured, docs/results.md).
 
     Args:
         runs: of the plan.
         options: whose `slots` win.
         threads: with which the study was begun; None: as the rule has them.
+
+    Raises:
+        RequestError: there are not as many GPUs as a run is to have.
     """
-    cores = available_cores()
-    devices = _devices(options.device)
+    cores, each = available_cores(), options.devices
+    devices = _devices(options.device, each)
     if devices == ("cpu",):
-        count = min(options.slots or max(cores // (threads or 1), 1), max(runs, 1))
-        return Slots(count=count, devices=devices, threads=threads or max(cores // count, 1))
+        count = min(options.slots or max(cores // (threads or each), 1), max(runs, 1))
+        own = threads or max(cores // count, each)
+        return Slots(count=count, devices=devices, threads=own, each=each)
     count = min(options.slots or len(devices), max(runs, 1))
-    own = threads or max(min(cores // count, 8), 1)
-    return Slots(count=count, devices=devices, threads=own)
+    own = threads or max(min(cores // count, 8 * each), 1)
+    return Slots(count=count, devices=devices, threads=own, each=each)
 
 
 def slots_of(study: str, runs: int, options: Options, ledger: Ledger) -> Slots:
     """Return the slots that a study was begun with, or else those of the rule."""
     known = recall(_path(ledger, study))
-    devices = _devices(options.device)
-    if known.get("devices") != list(devices):
+    devices = _devices(options.device, options.devices)
+    if known.get("devices") != list(devices) or known.get("each", 1) != options.devices:
         return choose_slots(runs, options)
     slots = choose_slots(runs, options, known["threads"])
     if known["measured"] and options.slots is None:
@@ -108,7 +122,9 @@ def remember(
     `expected` are the seconds of a run by arm, by which `status` says when a study ends.
     """
     path = _path(ledger, study)
-    if recall(path).get("devices") == list(slots.devices) and not paces:
+    known = recall(path)
+    same = known.get("devices") == list(slots.devices) and known.get("each", 1) == slots.each
+    if same and not paces:
         return
     measured = [dataclasses.asdict(one) | {"images_per_second": paces[one]} for one in paces]
     known = {"schema_version": 1, **dataclasses.asdict(slots), "measured": measured}
@@ -149,20 +165,20 @@ def bounded(
     """
     if used is None:
         return slots
-    count = at_once(slots.count, used.host, host_free)
+    count = at_once(slots.count, used.host * slots.each, host_free)
     if device_free is not None:
-        each = at_once(slots.count, used.device, device_free)
-        count = min(count, each * len(slots.devices))
+        shared = at_once(slots.count, used.device, device_free)
+        count = min(count, shared * len(slots.devices))
     return dataclasses.replace(slots, count=count)
 
 
 def candidates(slots: Slots, runs: int, cores: int) -> list[Slots]:
-    """Return the packings to try, the rule's first.
+    """Return the packings to try, the rule's first, and no other for runs on several devices.
 
     Several runs per GPU where there are as many runs; on a CPU the cores in groups of 2 and 4.
     """
     found = [slots]
-    for share in _SHARES[1:]:
+    for share in _SHARES[1:] if slots.each == 1 else ():
         if slots.devices == ("cpu",):
             count, threads = cores // share, share
         else:
@@ -290,12 +306,33 @@ def _path(ledger: Ledger, study: str) -> Path:
     return ledger.study_folder(study) / "packing.json"
 
 
-def _devices(device: str) -> tuple[str, ...]:
+def _devices(device: str, each: int = 1) -> tuple[str, ...]:
+    """Return the devices of the slots: of every slot the first, where each run has several."""
     if device == "cpu" or (device == "auto" and not os.path.exists("/dev/nvidiactl")):
         return ("cpu",) if device == "cpu" or sys.platform != "darwin" else ("auto",)
-    if device != "auto":
+    if device != "auto" and each == 1:
         return (device,)
     import torch
 
     count = torch.cuda.device_count()
-    return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+    if each == 1:
+        return tuple(f"cuda:{number}" for number in range(count)) or ("cpu",)
+    kind, _, number = device.partition(":")
+    found = gpu_groups(count, each, int(number or 0))
+    return found if kind == "auto" else found[:1]
+
+
+def gpu_groups(count: int, each: int, begin: int = 0) -> tuple[str, ...]:
+    """Return the first GPU of every group of `each`, among `count` from number `begin` on.
+
+    Raises:
+        RequestError: there is no such group.
+    """
+    found = tuple(f"cuda:{first}" for first in range(begin, count - each + 1, each))
+    if not found:
+        after = f" from number {begin} on" if begin else ""
+        raise RequestError(
+            f"--devices {each}: this machine has {count} GPU{'' if count == 1 else 's'}, so"
+            f" {max(count - begin, 0)} for a run{after}"
+        )
+    return found

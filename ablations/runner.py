@@ -138,7 +138,7 @@ def _crew(
     local = options.launch == "local"
     here = options if local else dataclasses.replace(options, slots=None)
     slots = slots_of(plan.study, len(plan.runs), here, ledger)
-    where = f"{slots.count} at once on {', '.join(slots.devices)}" if local else options.launch
+    where = f"{slots.count} at once on {slots.places}" if local else options.launch
     say(
         f"study {plan.study}: {plan.size},"
         f" {len(now.runs) - len(runs)} runs done, {len(runs)} to train with {where}"
@@ -147,7 +147,13 @@ def _crew(
     say("starting the workers (they import torch once); proving each arm, timing a few steps ...")
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
-            LocalPool(slots.count, slots.devices, slots.threads, track=options.track == "wandb")
+            LocalPool(
+                slots.count,
+                slots.devices,
+                slots.threads,
+                track=options.track == "wandb",
+                each=slots.each,
+            )
         )
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
@@ -337,8 +343,8 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
         raise RequestError(f"--launch {launch!r}: choose from {', '.join(LAUNCHERS)}{hint}")
     if launch == "ray":
         on_ray.check_installed()
-    if devices != 1:
-        raise RequestError(f"--devices {devices}: this version trains each run on one device")
+    if devices < 1:
+        raise RequestError(f"--devices {devices}: give 1 or more")
     if slots is not None and slots < 1:
         raise RequestError(f"--slots {slots}: give 1 or more")
     kind, colon, number = device.partition(":")
@@ -350,3 +356,13 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
         raise RequestError(f"--device {device!r}: there is no NVIDIA GPU here; use auto or cpu")
     if kind == "mps" and sys.platform != "darwin":
         raise RequestError(f"--device {device!r}: this is not a Mac; use auto or cpu")
+    gpus = os.path.exists("/dev/nvidiactl") and kind != "cpu"
+    if devices > 1 and not gpus:
+        if kind == "mps" or (kind == "auto" and sys.platform == "darwin"):
+            raise RequestError(f"--devices {devices}: several are NVIDIA GPUs, or --device cpu")
+        cores = available_cores()
+        if devices > cores:
+            raise RequestError(
+                f"--devices {devices}: on a CPU each is a process with a core of its own, and"
+                f" there are {cores}"
+            )

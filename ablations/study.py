@@ -45,6 +45,7 @@ from lightning_modules.data import (
     parse_data,
 )
 from lightning_modules.execution import Execution, Tracking
+from lightning_modules.shares import check_divided
 from recipes import Recipe, parse_levels
 from recipes.identity import digest
 from recipes.text import plain
@@ -64,6 +65,7 @@ class Options:
     launch: str = "local"  # or ray
     ray: RayOptions = RayOptions()
     device: str = "auto"
+    devices: int = 1  # per run: GPUs, or processes on a CPU
     slots: int | None = None  # runs at once; None: one per GPU, or per core
     compile: str = "never"  # as Execution has it
     keep: str | None = None  # none, ema, last; None: the base's and the full arm's own
@@ -95,6 +97,7 @@ def plan_study(
     study: str | None = None,
     device: str = "auto",
     probe: Probe = probed_here,
+    devices: int = 1,
 ) -> Prepared:
     """Resolve a request into a plan. Reads data and facts, writes only to the home's memory.
 
@@ -104,6 +107,7 @@ def plan_study(
         study: the study's name; None: the request's own.
         device: what the runs will be on, as `--device` has it.
         probe: what finds the facts of a backbone that the home does not remember.
+        devices: per run, as `--devices` has it.
 
     Raises:
         RecipeError, DataError, RequestError: what is wrong, before anything is trained.
@@ -124,7 +128,7 @@ def plan_study(
     check_possible(base)
     if base.data.dataset != spec.name:
         raise RequestError(f"data.dataset = {base.data.dataset!r}: choose the data with --data")
-    base, hardware = fit_to_hardware(base, request.settings, device)
+    base, hardware = fit_to_hardware(base, request.settings, device, devices)
     layout = lay_out(
         request.design,
         base,
@@ -143,6 +147,8 @@ def plan_study(
         )
         raise RequestError(f"no component of {request.add!r} changes anything here: {reasons}")
     layout = with_nulls(layout) if request.null else layout
+    for arm in layout.arms:
+        check_divided(arm.recipe, devices)
     exceptions = check_protocol(layout)
     counts = layout.seeds_by_arm(request.seeds)
     seeds = tuple(range(max(counts.values())))
@@ -270,6 +276,7 @@ def make_jobs(
             data_folder=prepared.spec.settled,
             cache=ledger.cache,
             device=options.device,
+            devices=options.devices,
             compile=options.compile,
             skip_corrupt=prepared.request.skip_corrupt,
             data_fingerprint=plan.data_fingerprint,

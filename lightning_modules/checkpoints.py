@@ -14,6 +14,7 @@ import torch
 
 from lightning_modules.checkpoint_files import checkpoints
 from lightning_modules.files import sync_folder, write_aside
+from lightning_modules.observers import agreed
 
 _KEPT = 2  # the newest, and the one before in case that is damaged
 # Of a run's time that may go into checkpoints, whatever was asked for: those of a large network
@@ -43,11 +44,12 @@ class Checkpoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save what there is before this batch, if it is time."""
-        if time.monotonic() < self._due or trainer.global_step in (0, self._began, self._saved):
+        if trainer.global_step in (0, self._began, self._saved):
             return
         if batch_idx % trainer.accumulate_grad_batches:  # gradients are in no checkpoint
             return
-        self._save(trainer, between_steps=True)
+        if agreed(trainer, batch_idx, time.monotonic() >= self._due):
+            self._save(trainer, between_steps=True)
 
     def save_before_batch(self, trainer: pl.Trainer) -> None:
         """Save from another callback's `on_train_batch_start`: the training is to stop there."""
@@ -57,8 +59,8 @@ class Checkpoints(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save, if it is time and there is more to train."""
         ended = trainer.current_epoch + 1
-        due = time.monotonic() >= self._due or (self._epochs and ended % self._epochs == 0)
-        if due and ended < (trainer.max_epochs or 0):
+        due = time.monotonic() >= self._due or bool(self._epochs and ended % self._epochs == 0)
+        if ended < (trainer.max_epochs or 0) and agreed(trainer, 0, due):
             self._save(trainer, between_steps=False)
 
     def _save(self, trainer: pl.Trainer, *, between_steps: bool) -> None:
@@ -66,7 +68,8 @@ class Checkpoints(pl.Callback):
         state = trainer._checkpoint_connector.dump_checkpoint()
         if between_steps:
             _before_the_batch(state)
-        save(self._folder, trainer.global_step, state)
+        if trainer.is_global_zero:
+            save(self._folder, trainer.global_step, state)
         self._saved, now = trainer.global_step, time.monotonic()
         if self._seconds > 0:  # else at every step
             self._due = now + max(self._seconds, (now - began) / _SHARE)

@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_modules.averaging import Averaged, batch_norm_momenta
 from lightning_modules.backbones import build
+from lightning_modules.batch_statistics import average_statistics, take_statistics_of
 from lightning_modules.custom import hooks_of, made_by
 from lightning_modules.image_data import Batch
 from lightning_modules.knobs import Knobs
@@ -78,6 +79,7 @@ class Classifier(pl.LightningModule):
             }
             for own in owners
         ]
+        take_statistics_of(self.network, recipe.optim.bn_batch)
         self._loss_hooks = hooks_of(recipe, "loss")
         if len(self._loss_hooks) > 1:
             names = [f"custom.{hook.name}" for hook in recipe.custom if hook.hook == "loss"]
@@ -118,7 +120,9 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one augmented batch."""
         part = batch_idx % self.trainer.accumulate_grad_batches
-        names = (self.global_step, part) if part else (self.global_step,)
+        names: tuple[str | int, ...] = (self.global_step, part) if part else (self.global_step,)
+        if self.trainer.world_size > 1:  # each device drops by numbers of its own
+            names += ("device", self.trainer.global_rank, self.trainer.world_size)
         seed_torch(batch.images.device, stream_seed(self.seed, "forward", *names))
         logits = self(batch.images)
         loss = self.loss(logits, batch.targets)
@@ -142,6 +146,10 @@ class Classifier(pl.LightningModule):
             return hook(logits, targets)
         return cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
+    def on_fit_start(self) -> None:
+        """Take batch-norm statistics of as many images as the recipe says, on any devices."""
+        take_statistics_of(self.network, self.recipe.optim.bn_batch, self.trainer.world_size)
+
     def on_train_start(self) -> None:
         """Begin the average at the initial weights, or where a checkpoint left it."""
         if self._saved is None and any(kept is not None for kept in self._kept):
@@ -151,6 +159,8 @@ class Classifier(pl.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average after the optimiser's step; log the epoch's mean loss at its end."""
+        if self.trainer.world_size > 1 and self.recipe.optim.bn_batch:
+            average_statistics(self.network)
         stepped = self.global_step > self._averaged_step  # not while gradients accumulate
         for reading, kept in enumerate(self._kept):
             if kept is None:
@@ -164,6 +174,7 @@ class Classifier(pl.LightningModule):
         if self.trainer.is_last_batch and self._loss_sum is not None:
             # Here, not at the epoch's end, where callbacks come before the module.
             mean = self._loss_sum / self.trainer.num_training_batches
+            mean = self.trainer.strategy.reduce(mean, reduce_op="mean")  # over devices
             self.log("train/loss", mean, on_step=False, on_epoch=True, batch_size=1)
             self._loss_sum = None
 
@@ -283,7 +294,7 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the average, and the epoch's loss so far, beside the weights."""
         if self._loss_sum is not None:
-            checkpoint["loss_sum"] = self._loss_sum
+            checkpoint["loss_sum"] = self.all_gather(self._loss_sum)  # a number per device
         states = self._states()
         if states[0] is not None:
             checkpoint["averaged"] = states[0]
@@ -294,7 +305,10 @@ class Classifier(pl.LightningModule):
         """Take the average back once training or evaluation starts, and the loss so far."""
         self._loss_sum = checkpoint.get("loss_sum")
         if self._loss_sum is not None:
-            self._loss_sum = self._loss_sum.to(self.device)
+            own = (
+                self._loss_sum[self.trainer.global_rank] if self._loss_sum.ndim else self._loss_sum
+            )
+            self._loss_sum = own.to(self.device)
         others = checkpoint.get("read_too", [None] * (len(self.readings) - 1))
         self._saved = [checkpoint.get("averaged"), *others]
 

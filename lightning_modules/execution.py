@@ -35,7 +35,8 @@ class Execution:
     data_folder: Path | str | None = None  # of `recipe.data.dataset`; None where it needs none
     cache: Path | None = None  # decoded images and remembered fingerprints; None: a temporary one
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "mps"; auto takes what there is
-    threads: int | None = None  # torch's threads on a CPU; None leaves them as they are
+    devices: int = 1  # that share every batch: GPUs from `device` on, or processes on a CPU
+    threads: int | None = None  # torch's, of all devices, on a CPU; None leaves them as they are
     compile: str = "never"  # blocks of the network: never, auto (where it pays) or always
     evaluations: int = 5  # points of the minival curve, at most one per epoch
     skip_corrupt: bool = False
@@ -83,6 +84,7 @@ class Result:
     params: int
     macs: int
     device: str
+    devices: int = 1  # that shared every batch
     compiled: int = 0  # blocks of the network that were compiled for the training
     message: str = ""
     training: str | None = None  # what names its training, where other runs were read off it too

@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.data import DataError
 from lightning_modules.opened import HOST
+from lightning_modules.shares import share
 from recipes import Schedule
 
 if TYPE_CHECKING:
@@ -38,25 +40,43 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """One pass over a part: full batches in the epoch's order, or all images in theirs."""
+    """One pass over a part: full batches in the epoch's order, or all images in theirs.
+
+    Where a Trainer has several devices, each gets its share of every training batch, with the
+    random numbers of its images' positions in the epoch, and a stretch of the evaluated images.
+    """
 
     def __init__(self, data: ImageData, part: str) -> None:
         self._data, self._name = data, part
         self._part = data.part(part)
         self._train = part == "train"
         self.batch_size = data.recipe.data.batch_size if self._train else EVALUATION_BATCH
+        trainer = data.trainer
+        self._rank, self._devices = (
+            (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        )
+        if len(self._part) < self._devices:
+            raise DataError(
+                f"{part} has {len(self._part)} images, too few for {self._devices} devices"
+            )
 
     def __len__(self) -> int:
         if self._train:
             return self._data.steps_per_epoch
-        return -(-len(self._part) // self.batch_size)
+        return -(-self.shares[self._rank] // self.batch_size)
+
+    @property
+    def shares(self) -> list[int]:
+        """Return how many images of an evaluation each device has."""
+        each = range(self._devices)
+        return [len(share(len(self._part), rank, self._devices)) for rank in each]
 
     @property
     def together(self) -> int:
         """Return how many batches are augmented at once: one where each has its own magnitude."""
         leaves = self._data.recipe
         moving = isinstance(leaves.augment.randaug_magnitude, Schedule)
-        if not self._train or moving:
+        if not self._train or moving or self._devices > 1:  # shares of batches are not neighbours
             return 1
         side = max(leaves.data.resolution, leaves.data.stored_size)
         images = min(_TOGETHER, _TOGETHER_BYTES // (3 * side * side))
@@ -90,6 +110,9 @@ class Loader:
         order = np.arange(len(self._part))
         if self._train:
             order = self._part.order(data.seed, epoch)[: len(self) * size]
+        if self._devices > 1:
+            yield from self._shares(order, epoch, device, first)
+            return
         ahead, begin = size * self.together, size * first
         starts = range(begin - begin % ahead, len(order), ahead)
         groups = self._groups(order, starts, epoch, ahead, device)
@@ -109,6 +132,26 @@ class Loader:
                 images = data.augmented(raw, epoch, start)
             part = images[start - since : start - since + size]
             yield Batch(part, group.targets[past : past + size], start, True, True)
+
+    def _shares(
+        self, order: np.ndarray, epoch: int, device: torch.device, first: int
+    ) -> Iterator[Batch]:
+        """Yield this device's share of every training batch, or its stretch of what is evaluated.
+
+        `order[:stop]` makes a stretch end where the next device's begins.
+        """
+        if self._train:
+            own = share(self.batch_size, self._rank, self._devices)
+            begin = own.start + first * self.batch_size
+            starts, size = range(begin, len(order), self.batch_size), len(own)
+        else:
+            own = share(len(order), self._rank, self._devices)
+            starts, size = range(own.start, own.stop, self.batch_size), self.batch_size
+            order = order[: own.stop]
+        groups = self._groups(order, starts, epoch, size, device)
+        for _ in starts:
+            self._tell()
+            yield next(groups)
 
     def _groups(
         self, order: np.ndarray, starts: range, epoch: int, size: int, device: torch.device

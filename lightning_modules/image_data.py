@@ -149,11 +149,13 @@ class ImageData(pl.LightningDataModule):
         """Return the batches of an epoch, in an order of its own.
 
         Raises:
-            DataError: the Trainer has several devices, which would all be given the same batches.
+            DataError: the Trainer has more devices than a batch can be divided over evenly.
         """
-        world = self.trainer.world_size if self.trainer is not None else 1
-        if world > 1:
-            raise DataError(f"ImageData feeds one device, and this Trainer has {world}")
+        devices, batch = self.trainer.world_size if self.trainer else 1, self.recipe.data.batch_size
+        if batch % devices:
+            raise DataError(
+                f"data.batch_size = {batch} cannot be divided evenly over {devices} devices"
+            )
         return Loader(self, "train")
 
     def val_dataloader(self) -> Any:

@@ -16,6 +16,20 @@ import torch
 from lightning_modules.execution import Progress
 from lightning_modules.files import write_text
 
+_AGREE_EVERY = 16  # batches after which the devices of a run ask each other
+
+
+def agreed(trainer: pl.Trainer, batch_idx: int, wanted: bool) -> bool:
+    """Return whether something is to be done now: with several devices, once one of them wants it.
+
+    To ask costs a message to all; so they do only now and then, all at the same batches.
+    """
+    if trainer.world_size == 1:
+        return wanted
+    if batch_idx % _AGREE_EVERY:
+        return False
+    return trainer.strategy.reduce_boolean_decision(wanted, all=False)
+
 
 class Diverged(Exception):
     """The training loss is not a finite number any more."""
@@ -36,12 +50,9 @@ class TimeLimit(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Raise `TimedOut` where it is late."""
-        if (
-            time.perf_counter() < self._end
-            or trainer.accumulate_grad_batches > 1
-            and (batch_idx % trainer.accumulate_grad_batches)
-        ):
+        """Raise `TimedOut` where it is late: on all devices before the same step."""
+        accumulates = batch_idx % trainer.accumulate_grad_batches
+        if accumulates or not agreed(trainer, batch_idx, time.perf_counter() >= self._end):
             return
         if self._save is not None:
             self._save(trainer)
@@ -99,7 +110,8 @@ class Curves(pl.Callback):
 
         An epoch that goes on in its middle does not start again for Lightning.
         """
-        write_text(self._path, "".join(self._rows))
+        if trainer.is_global_zero:
+            write_text(self._path, "".join(self._rows))
         self._began = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -113,8 +125,10 @@ class Curves(pl.Callback):
         self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's numbers."""
+        """Write the epoch's numbers; where there are several devices, one of them writes."""
         self._stop(trainer)
+        if not trainer.is_global_zero:
+            return
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name, value in trainer.callback_metrics.items():
             if name.startswith("val/") and not self._validated:
@@ -127,6 +141,8 @@ class Curves(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Bring the curve to the disk: until now the checkpoints had it."""
+        if not trainer.is_global_zero:
+            return
         with self._path.open("ab") as file:
             os.fsync(file.fileno())
 

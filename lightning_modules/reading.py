@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 from torch.nn.functional import cross_entropy
 
 from lightning_modules import cost
@@ -47,6 +48,7 @@ class Common:
     data_seconds: float | None
     train_images_per_second: float
     device: str
+    devices: int
     compiled: int
     training: str | None
 
@@ -93,6 +95,13 @@ def read(
     )
 
 
+def assist(
+    module: Classifier, number: int, data: ImageData, device: torch.device, seen: dict[Any, Any]
+) -> None:
+    """Evaluate a device's share of the images for `read` on the first of them."""
+    _evaluate(module, number, data, device, None, seen)
+
+
 def track(reading: Reading, result: Result) -> None:
     """Log a reading whose training another one's logger has watched: its curve, then its result."""
     if reading.tracking is None:
@@ -111,7 +120,7 @@ def _evaluate(
     number: int,
     data: ImageData,
     device: torch.device,
-    folder: Path,
+    folder: Path | None,
     seen: dict[Any, Any],
 ) -> dict[str, float]:
     """Evaluate every set of a reading's weights and store predictions of those it evaluates.
@@ -133,7 +142,7 @@ def _evaluate(
         label, guess, loss = predicted(data.test_dataloader, weights)
         numbers[f"top1_{weights}"] = 100.0 * float((label == guess).double().mean())
         numbers[f"loss_{weights}"] = float(loss.double().mean())
-        if weights == chosen:
+        if weights == chosen and folder is not None:
             with write_aside(folder / "predictions.npz") as file:
                 np.savez_compressed(
                     file, predicted=guess.numpy().astype(np.int32), loss=loss.numpy()
@@ -143,8 +152,9 @@ def _evaluate(
     if data.size("minival") > 0:
         label, guess, _ = predicted(data.val_dataloader, chosen)
         numbers["minival_top1"] = 100.0 * float((label == guess).double().mean())
-        with write_aside(folder / "minival_correct.npy") as file:
-            np.save(file, (label == guess).numpy())
+        if folder is not None:
+            with write_aside(folder / "minival_correct.npy") as file:
+                np.save(file, (label == guess).numpy())
     return numbers
 
 
@@ -156,7 +166,7 @@ def _predict(
     weights: str,
     device: torch.device,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return label, predicted label and loss of every image of a loader."""
+    """Return label, predicted label and loss of every image of a loader, whoever predicted it."""
     labels, predicted, losses = [], [], []
     for batch in loader:
         targets = batch.targets.to(device)
@@ -165,7 +175,21 @@ def _predict(
         labels.append(batch.targets)
         predicted.append(logits.argmax(1).cpu())
         losses.append(cross_entropy(logits, targets, reduction="none").cpu())
-    return torch.cat(labels), torch.cat(predicted), torch.cat(losses)
+    shares: list[int] = loader.shares
+    found = (torch.cat(one) for one in (labels, predicted, losses))
+    label, guess, loss = (
+        one if len(shares) == 1 else _joined(one, shares, device) for one in found
+    )
+    return label, guess, loss
+
+
+def _joined(mine: torch.Tensor, shares: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return what all devices have found, in their order."""
+    padded = torch.zeros(max(shares), dtype=mine.dtype, device=device)
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in shares]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[:count].cpu() for part, count in zip(parts, shares, strict=True)])
 
 
 def _keep_weights(module: Classifier, number: int, keep: str, path: Path) -> None:

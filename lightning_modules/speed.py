@@ -37,7 +37,7 @@ def seconds_per_run(recipe: Recipe, execution: Execution) -> float:
         _wait(device)
     per_image = (time.perf_counter() - start) / len(held.targets)
     curve = data.size("minival") * min(execution.evaluations, recipe.optim.epochs)
-    evaluated = curve + data.size(recipe.evaluate.split)
+    evaluated = (curve + data.size(recipe.evaluate.split)) / execution.devices
     steps = data.steps_per_epoch * recipe.optim.epochs
     return built + step * steps + per_image * evaluated
 
@@ -91,7 +91,7 @@ class _Bench:
     def __init__(self, recipe: Recipe, execution: Execution) -> None:
         self.device = torch_device(execution.device)
         if execution.threads is not None:
-            torch.set_num_threads(execution.threads)
+            torch.set_num_threads(max(execution.threads // execution.devices, 1))
         self.data = ImageData(
             recipe,
             folder=execution.data_folder,
@@ -103,7 +103,8 @@ class _Bench:
         self.data.setup()
         self.module = Classifier(recipe, classes=self.data.classes).to(self.device).train()
         self._optimizer = make_optimizer(self.module.network, recipe)
-        self._batch = self.data.first_batches("train", recipe.data.batch_size, 1)[0]
+        own = recipe.data.batch_size // execution.devices  # what one of the devices has to do
+        self._batch = self.data.first_batches("train", own, 1)[0]
 
     def step(self) -> float:
         """Take a step and return its seconds."""

@@ -29,7 +29,9 @@ from lightning_modules.classifier import Classifier
 from lightning_modules.compilation import compile_blocks, hindrance, pays
 from lightning_modules.execution import Execution, Result
 from lightning_modules.files import write_json
+from lightning_modules.gang import conduct
 from lightning_modules.image_data import ImageData
+from lightning_modules.meeting import ALONE, Member, strategy_of, together
 from lightning_modules.observers import (
     Curves,
     Diverged,
@@ -37,7 +39,7 @@ from lightning_modules.observers import (
     Heartbeat,
     TimeLimit,
 )
-from lightning_modules.reading import Common, Reading, read, track
+from lightning_modules.reading import Common, Reading, assist, read, track
 from lightning_modules.steps import take_lean_steps
 from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
@@ -69,7 +71,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
 def fit_together(
     readings: Sequence[Reading], seed: int, execution: Execution, folder: Path
 ) -> list[Result]:
-    """Train once and evaluate every reading, each bit for bit as `fit` would alone (on a CPU).
+    """Train once and evaluate every reading, each bit for bit as `fit` would alone (on one CPU).
 
     Args:
         readings: recipes that `recipes.sharing.together` puts in one group. The first one's result
@@ -86,6 +88,18 @@ def fit_together(
     for reading in readings:
         if reading.keep not in ("none", "last", "ema"):
             raise ValueError(f"keep = {reading.keep!r} is not one of none, last, ema")
+    if execution.devices > 1:
+        return conduct(train, readings, seed, execution, folder)
+    return train(readings, seed, execution, folder, ALONE)
+
+
+def train(
+    readings: Sequence[Reading], seed: int, execution: Execution, folder: Path, member: Member
+) -> list[Result]:
+    """Do what `fit_together` does, as one of the processes that do it together.
+
+    Only the one that leads writes anything, and returns results.
+    """
     first = trained_for([reading.recipe for reading in readings])
     order = [first, *(place for place in range(len(readings)) if place != first)]
     recipe = readings[first].recipe
@@ -113,11 +127,13 @@ def fit_together(
     compiled = _compiled(module, recipe, execution.compile, device, data)
     curves = Curves(folder / "metrics.jsonl", began)
     results: dict[int, Result] = {}
-    with quiet():
-        with tracked(readings[first].tracking) as logger:
+    with quiet(), together(member, device):
+        with tracked(readings[first].tracking if member.leads else None) as logger:
             watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
-            trainer = _trainer(recipe, execution, device, folder, watching, data, logger)
-            resume = newest(folder / FOLDER, module.readings)
+            trainer = _trainer(recipe, execution, device, folder, watching, data, logger, member)
+            # What the first process goes on from, the others do.
+            resume = newest(folder / FOLDER, module.readings) if member.leads else None
+            resume = trainer.strategy.broadcast(resume)
             status, message = "finished", ""
             try:
                 with _interruptible(trainer):
@@ -143,14 +159,20 @@ def fit_together(
                 * recipe.data.batch_size
                 / max(curves.seconds, 1e-9),
                 device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+                devices=member.devices,
                 compiled=compiled,
                 training=folder.name if len(readings) > 1 else None,
             )
             seen: dict[Any, Any] = {}
             for number, place in enumerate(order):
-                results[place] = read(
-                    module, number, readings[place], data, device, folder, common, seen
-                )
+                if member.leads:
+                    results[place] = read(
+                        module, number, readings[place], data, device, folder, common, seen
+                    )
+                elif status == "finished":
+                    assist(module, number, data, device, seen)
+            if not member.leads:
+                return []
             spent = curves.whole_seconds - sum(one.seconds for one in results.values())
             results[0] = replace(results[0], seconds=spent + results[0].seconds)
             if logger is not None:
@@ -212,15 +234,21 @@ def _trainer(
     callbacks: Sequence[pl.Callback],
     data: ImageData,
     logger: Any,
+    member: Member,
 ) -> pl.Trainer:
     epochs = recipe.optim.epochs
     # One point of the curve per epoch, or fewer, and none where nothing is held out for it.
     every = max(-(-epochs // max(execution.evaluations, 1)), 1)
     held_out = data.size("minival") > 0 and execution.evaluations > 0
+    alone = member.devices == 1
+    begin = (device.index or 0) - member.rank  # of the devices of a run
+    gpus = list(range(begin, begin + member.devices))
     return trainer_of(
         recipe,
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=gpus if device.type == "cuda" else member.devices,
+        strategy="auto" if alone else strategy_of(member),
+        use_distributed_sampler=False,  # `Loader` divides batches itself
         callbacks=callbacks,
         logger=logger if logger is not None else False,
         check_val_every_n_epoch=every,
@@ -239,10 +267,10 @@ def trainer_of(recipe: Recipe, **arguments: Any) -> pl.Trainer:
         enable_model_summary=False,
         enable_checkpointing=False,
         # Not what Lightning finds around it: in a job of SLURM it would want to be all its tasks.
-        plugins=[LightningEnvironment()],
+        plugins=None if arguments.get("strategy", "auto") != "auto" else [LightningEnvironment()],
         **arguments,
     )
-    return take_lean_steps(trainer)
+    return take_lean_steps(trainer) if trainer.world_size == 1 else trainer
 
 
 @contextmanager
@@ -270,6 +298,8 @@ def quiet() -> Iterator[None]:
         # Our loader gathers whole batches from memory; workers would only slow it (measured).
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message="Starting from v1.9.0.*")
+        # What is logged is the same on every device already.
+        warnings.filterwarnings("ignore", message=".*It is recommended to use .self.log.*sync_dist")
         warnings.filterwarnings("ignore", message="GPU available but not used.*")  # of a probe
         # Launchers start processes with what they need; a run is never a task of `srun`.
         warnings.filterwarnings("ignore", message="The `srun` command is available.*")

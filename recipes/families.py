@@ -113,6 +113,7 @@ _KEPT = {
     "data.minival_fraction",
     "augment.randaug_pixel_scale",
     "optim.precision",
+    "optim.bn_batch",
     "evaluate.split",
 }
 # Of a base that was written for other images than the family was: what made it fit them, too.

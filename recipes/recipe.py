@@ -284,6 +284,12 @@ class Optim:
         feeds_back=False,
     )
     precision: str = leaf("arithmetic of the network", "32", choices=("32", "bf16"))
+    bn_batch: int = leaf(
+        "images per batch-norm statistic in training, as on devices that share a batch; 0: all of"
+        " the batch",
+        0,
+        low=0,
+    )
     redraw: int = leaf(
         "another draw of every random stream, as from another seed; 0: the seed's own",
         0,

@@ -256,6 +256,13 @@ def _contradictions(recipe: Recipe) -> list[str]:
             "data.decode = scaled needs data.stored_size = 0: what is decoded once and stored is"
             " decoded exactly"
         )
+    if optim.bn_batch and (
+        optim.bn_batch in (1, data.batch_size) or data.batch_size % optim.bn_batch
+    ):
+        found.append(
+            f"optim.bn_batch = {optim.bn_batch} must divide data.batch_size = {data.batch_size}"
+            " into equal parts of 2 images or more; 0 is the whole batch"
+        )
     if recipe.evaluate.weights == "ema" and not peak(optim.ema_decay) > 0:
         found.append("evaluate.weights = ema needs optim.ema_decay above 0")
     if recipe.evaluate.split == "minival" and not recipe.data.minival_fraction > 0:

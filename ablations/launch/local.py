@@ -24,6 +24,7 @@ from ablations.launch import server
 from ablations.launch.job import Job, left_by
 from ablations.launch.pool import Event, Task
 from ablations.launch.worker import ANSWERS, send, work
+from lightning_modules.forking import cause_of_death as _cause
 
 _LAST_WORDS = ("ended", *ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
@@ -45,10 +46,16 @@ class _Worker:
 
 
 class LocalPool:
-    """A fixed number of workers, used as a context; leaving it stops them."""
+    """A fixed number of workers, used as a context; leaving it stops them.
 
-    def __init__(self, slots: int, devices: Sequence[str], threads: int, *, track: bool) -> None:
+    Where a run has several devices (`each`), its worker starts a process for each of them.
+    """
+
+    def __init__(
+        self, slots: int, devices: Sequence[str], threads: int, *, track: bool, each: int = 1
+    ) -> None:
         self._devices, self._threads, self._track = devices, threads, track
+        self._each = each
         self._count = slots  # to begin with
         self._workers: list[_Worker] = []
         self._waiting: list[Task] = []
@@ -56,8 +63,12 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         self._context = server.context(threads=self._threads, track=self._track)
-        for slot in range(self._count):
-            self._workers.append(self._start(slot))
+        try:
+            for slot in range(self._count):
+                self._workers.append(self._start(slot))
+        except BaseException:  # else this process would wait for those that are no daemons
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -193,7 +204,8 @@ class LocalPool:
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=work, args=(theirs,), daemon=True)
+        alone = self._each == 1  # daemons may not start processes
+        process = self._context.Process(target=work, args=(theirs, not alone), daemon=alone)
         server.started(process)
         theirs.close()
         return _Worker(process=process, connection=ours)
@@ -214,14 +226,6 @@ def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[
         )
         for one, (status, value, message, *used) in zip(each, ended, strict=True)
     ]
-
-
-def _cause(code: int | None) -> str:
-    if code == -signal.SIGKILL:
-        return "killed, perhaps for want of memory"
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
 
 
 def _killed_for_memory() -> int:

@@ -6,15 +6,14 @@ long as this process.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
 from ablations.errors import RequestError
+from lightning_modules.forking import fork_context
 
 _PRELOAD = [
     "lightning_modules.training",
@@ -31,21 +30,9 @@ def context(*, threads: int = 1, track: bool = False) -> Any:
         threads: of torch in a worker, until it is told another number.
         track: whether runs are shown in W&B, whose client is then imported too.
     """
-    # Set before the server starts, so before torch reads them: spinning threads of several
-    # workers on shared cores cost up to five times a run (measured).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Set before the server starts, so before torch reads it.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(_PRELOAD + (["wandb"] if track else []))
-    # Ctrl-C reaches the whole group: the server must not die of it, traceback and all, in the
-    # seconds in which it imports. It inherits the block; its workers ignore the signal anyway.
-    resource_tracker.ensure_running()  # first: it lifts the block where it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return made
+    return fork_context(_PRELOAD + (["wandb"] if track else []))
 
 
 def started(process: Any) -> Any:

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 ANSWERS: dict[type, str] = {Measure: "measured", Observe: "observed", Pace: "paced"}
 
 
-def work(connection: Connection) -> None:
-    """Take jobs from the parent until it says stop or is gone."""
+def work(connection: Connection, conducts: bool) -> None:
+    """Take jobs from the parent until it says stop or is gone.
+
+    Args:
+        connection: to the parent.
+        conducts: whether it makes its runs by processes that it starts.
+    """
     from lightning_modules.allocation import keep_freed_memory
     from lightning_modules.cost import resident_memory
 
@@ -30,6 +35,10 @@ def work(connection: Connection) -> None:
     keep_freed_memory()
     gc.freeze()  # what was imported stays: collecting between runs need not look at it
     before = resident_memory()
+    if conducts:
+        from lightning_modules.gang import prepare
+
+        prepare()
     send(connection, ("ready", None))
 
     def tell(progress: Progress) -> None:

@@ -40,8 +40,9 @@ def observe(recipe: Recipe, execution: Execution) -> dict[str, Any]:
     """
     if execution.threads is not None:
         torch.set_num_threads(execution.threads)
-    # Under bf16 a CPU's gradients are not the same twice (measured), and no component sets it.
-    recipe = edit(recipe, {"optim.precision": "32"})
+    # Under bf16 a CPU's gradients are not the same twice (measured), and 8 images are not divided
+    # as a batch is; no component sets these.
+    recipe = edit(recipe, {"optim.precision": "32", "optim.bn_batch": 0})
     facts = recipe.model.facts
     side = max(_SIDE, facts.smallest_size) if facts is not None else recipe.data.resolution
     if facts is not None and facts.fixed_size:

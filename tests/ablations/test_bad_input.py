@@ -67,7 +67,12 @@ BAD = [
     (f"plan {TINY} --format csv", "--format 'csv': a plan is shown as table or json"),
     (f"{TINY} --fromat json", "'--fromat' is not known here; did you mean --format"),
     (f"{TINY} --launch slrum", "--launch 'slrum'.*local"),
-    (f"{TINY} --devices 2", "--devices 2"),
+    (f"{TINY} --devices 0", "--devices 0: give 1 or more"),
+    (f"{TINY} --device cpu --devices 999", "--devices 999: on a CPU each is a process with a core"),
+    (
+        f"{TINY} --device cpu --devices 2 --set data.batch_size=33",
+        "data.batch_size = 33 cannot be divided evenly over 2 devices: use 32 or 34",
+    ),
     (f"{TINY} --slots 0", "--slots 0: give 1 or more"),
     (f"{TINY} --device gpu", "--device 'gpu': choose auto, cpu, cuda"),
     (f"{TINY} --device cpu:1", "--device 'cpu:1': choose auto, cpu, cuda"),

@@ -319,11 +319,11 @@ def test_a_temporary_cache_goes_with_its_data(tiny):
     assert not place.exists()
 
 
-def test_several_devices_are_refused_not_given_the_same_batches(tiny, cache):
+def test_a_batch_that_cannot_be_divided_over_the_devices_is_refused(tiny, cache):
     data = ImageData(tiny, cache=cache)
     data.setup()
-    data.trainer = type("Trainer", (), {"world_size": 2})()
-    with pytest.raises(DataError, match="feeds one device, and this Trainer has 2"):
+    data.trainer = type("Trainer", (), {"world_size": 3})()
+    with pytest.raises(DataError, match="data.batch_size = 32 cannot be divided evenly over 3"):
         data.train_dataloader()
 
 

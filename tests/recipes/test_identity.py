@@ -40,6 +40,8 @@ _DEPENDENT = [path for path in _PATHS if declarations()[path].switch is not None
 def _other(recipe: Recipe, path: str) -> Any:
     """Return a legal value of a leaf that the recipe does not have."""
     leaf, kind, now = declarations()[path], leaf_types()[path], value_at(recipe, path)
+    if path == "optim.bn_batch":
+        return recipe.data.batch_size // 2
     if kind is bool:
         return not now
     if kind is str:

@@ -123,7 +123,10 @@ def test_a_leaf_that_no_component_may_write_is_protocol_or_data_or_profile() -> 
         "task", "model", "data", "augment", "optim", "evaluate",
     }  # fmt: skip
     assert "model.backbone" in free
-    assert {p for p in free if p.startswith("optim.")} == {"optim.precision"}
+    assert {p for p in free if p.startswith("optim.")} == {
+        "optim.precision",
+        "optim.bn_batch",
+    }
 
 
 def test_a_fact_that_was_not_probed_says_can() -> None:
