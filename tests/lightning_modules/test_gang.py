@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from lightning_modules import Execution, fit
+from lightning_modules.checkpoint_files import checkpoints
 from lightning_modules.gang import conduct
 from lightning_modules.reading import Reading
 from lightning_modules.shares import check_divided, share
@@ -203,13 +204,19 @@ def test_one_that_hangs_is_not_waited_for_without_end(tiny, on_cpu, tmp_path, us
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("batch", "at", "last"),
+    [(32, 8, 6), (4, 44, 40)],
+    ids=["after an epoch", "in an epoch"],  # of 3 or 24 batches; all ask each other every 16
+)
 def test_an_interrupted_run_goes_on_and_all_have_one_average(
-    tiny, on_cpu, tmp_path, user_module
+    tiny, on_cpu, tmp_path, user_module, batch, at, last
 ) -> None:
     mine = user_module("mine_interrupted", STOPPING)
     own = {"model.dropout": 0.2, "model.drop_path": 0.1, "model.drop_path_rule": "stage"}
-    rich = edit(tiny, RICH | own | {"optim.bn_batch": 16})
-    recipe = stopping(rich, mine, tmp_path, "stop", at=8)
+    own |= {"data.batch_size": batch, "optim.bn_batch": batch // 2}
+    rich = edit(tiny, RICH | own)
+    recipe = stopping(rich, mine, tmp_path, "stop", at=at)
     plain = edit(recipe, {"optim.ema_decay": 0.0, "evaluate.weights": "raw"})
     saving = two(on_cpu, checkpoint_seconds=0.0)
 
@@ -225,13 +232,12 @@ def test_an_interrupted_run_goes_on_and_all_have_one_average(
     with pytest.raises(KeyboardInterrupt):
         fit_together(readings("broken"), 1, saving, tmp_path / "broken/training")
     assert not any(alive(pid) for pid in pids(tmp_path))
-    assert list((tmp_path / "broken/training/checkpoint").iterdir())
+    assert checkpoints(tmp_path / "broken/training/checkpoint")[0].step == last
     (tmp_path / "flag").unlink()
     results = fit_together(readings("broken"), 1, saving, tmp_path / "broken/training")
     assert [one.status for one in results] == ["finished", "finished"]
     for name in ("average", "plain"):
         assert written(tmp_path / "broken" / name) == written(tmp_path / "whole" / name), name
-    assert not (tmp_path / "broken/training/checkpoint").exists()
 
 
 UNGUARDED = """

@@ -37,8 +37,13 @@ def arm(base: Recipe, add: str) -> Recipe:
 def as_member(data: ImageData, rank: int, devices: int, epoch: int) -> None:
     """Let a Trainer of Lightning stand there as far as a loader asks for it."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    progress = SimpleNamespace(current=SimpleNamespace(ready=0))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
-        global_rank=rank, world_size=devices, current_epoch=epoch, strategy=strategy
+        global_rank=rank,
+        world_size=devices,
+        current_epoch=epoch,
+        strategy=strategy,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress)),
     )
 
 
