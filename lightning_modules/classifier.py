@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, one_hot
@@ -294,7 +295,11 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the average, and the epoch's loss so far, beside the weights."""
         if self._loss_sum is not None:
-            checkpoint["loss_sum"] = self.all_gather(self._loss_sum)  # a number per device
+            checkpoint["loss_sum"] = self._loss_sum
+            if self.trainer.world_size > 1:  # a number per device
+                sums = [torch.empty_like(self._loss_sum) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(sums, self._loss_sum)
+                checkpoint["loss_sum"] = torch.stack(sums)
         states = self._states()
         if states[0] is not None:
             checkpoint["averaged"] = states[0]
