@@ -156,15 +156,14 @@ def _compare(parent: Arm, arm: Arm, seen: Mapping[str, Observation]) -> Certific
         wrong += _silent(signatures, declared, changed)
         wrong += _collateral(signatures, changed)
     wrong += contradictions(arm.recipe, seen[arm.name])
+    told = {*changed, *unseen(seen[arm.name])}
     return Certificate(
         arm=arm.name,
         parent=parent.name,
         components=tuple(map(str, added)),
         declared=declared,
         changed=changed,
-        unchanged=tuple(
-            aspect for aspect in ASPECTS if aspect not in {*changed, *unseen(seen[arm.name])}
-        ),
+        unchanged=tuple(aspect for aspect in ASPECTS if aspect not in told),
         wrong=tuple(wrong),
     )
 

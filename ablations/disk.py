@@ -64,6 +64,7 @@ def disk_of(
     """
     epochs = {arm.name: arm.recipe.optim.epochs for arm in plan.layout.arms}
     largest = max(weights.values(), default=0)
+    made = {run.arm for run in missing}
     sizes = {arm.recipe.data.stored_size for arm in plan.layout.arms}
     # A checkpoint holds weights, the optimiser's averages and the moving average (measured on tiny:
     # 1.99 times the weights under SGD, 3.00 with an average).
@@ -71,7 +72,7 @@ def disk_of(
         weights.get(arm.name, largest)
         * (2 + (arm.recipe.optim.optimizer != "sgd") + (peak(arm.recipe.optim.ema_decay) > 0))
         for arm in plan.layout.arms
-        if any(run.arm == arm.name for run in missing)
+        if arm.name in made
     ]
     return Disk(
         runs=sum(

@@ -6,6 +6,7 @@ scipy.stats, which takes a second to import.
 
 from __future__ import annotations
 
+import functools
 import math
 
 POWER = 0.8  # the convention (Cohen 1988): four of five true effects of this size are found
@@ -45,10 +46,16 @@ def smallest_effect(standard_error: float, df: float, alpha: float, power: float
         raise ValueError(
             f"df {df} must be above 0 and the standard error {standard_error} not below"
         )
+    return standard_error * _smallest(df, alpha, power)
+
+
+@functools.lru_cache(maxsize=1024)
+def _smallest(df: float, alpha: float, power: float) -> float:
+    # In units of the standard error, which is all that most contrasts of a large plan differ in.
     low, high = 0.0, 1.0
     while power_of(high, df, alpha) < power:
         low, high = high, 2 * high
     for _ in range(60):  # halves to the last bit; the power grows with the effect
         middle = (low + high) / 2
         low, high = (middle, high) if power_of(middle, df, alpha) < power else (low, middle)
-    return standard_error * high
+    return high

@@ -126,8 +126,9 @@ def weights_of(plan: Plan, ledger: Ledger, threads: int) -> dict[str, int]:
 
 def _memory(plan: Plan, ledger: Ledger, threads: int) -> tuple[Path, dict[str, str]]:
     """Return where observations by this code are kept, and under which name each arm's is."""
+    machine = _machine()  # the packages' versions take some milliseconds
     keys = {
-        arm.name: digest([fingerprint(arm.recipe), plan.data_fingerprint, _machine(), threads])
+        arm.name: digest([fingerprint(arm.recipe), plan.data_fingerprint, machine, threads])
         for arm in plan.layout.arms
     }
     return ledger.cache / "observations" / _code(), keys

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablations.bases import (
     Probe,
@@ -269,6 +269,9 @@ def make_jobs(
     ends, known = plan.ends, defaultdict(list)
     for one in certificates:
         known[one.arm].append(one.plain())
+    shown: dict[str, dict[str, Any]] = {}  # of an arm, where it is tracked
+    if options.track == "wandb":
+        shown = {arm: _shown_of(plan, arm) for arm in {run.arm for run in runs}}
     jobs = []
     for run in runs:
         arm = plan.layout.arm(run.arm)
@@ -284,7 +287,7 @@ def make_jobs(
             checkpoint_seconds=options.checkpoint_seconds,
             checkpoint_epochs=options.checkpoint_epochs,
             time_limit=options.time_limit,
-            tracking=_tracking(plan, run, ledger, options) if options.track == "wandb" else None,
+            tracking=_tracking(plan, run, ledger, options, shown[run.arm]) if shown else None,
         )
         jobs.append(
             Job(
@@ -317,7 +320,9 @@ def _own_weights(recipe: Recipe) -> str:
     return "ema" if recipe.evaluate.weights == "ema" else "last"
 
 
-def _tracking(plan: Plan, run: Run, ledger: Ledger, options: Options) -> Tracking:
+def _tracking(
+    plan: Plan, run: Run, ledger: Ledger, options: Options, shown: Mapping[str, Any]
+) -> Tracking:
     arm = plan.layout.arm(run.arm)
     kinds = {component.kind.value for component in arm.components}
     return Tracking(
@@ -329,12 +334,16 @@ def _tracking(plan: Plan, run: Run, ledger: Ledger, options: Options) -> Trackin
         project=options.wandb_project,
         entity=options.wandb_entity,
         tags=tuple(sorted({component.key for component in arm.components} | kinds)),
-        config={
-            "arm": run.arm,
-            "seed": run.seed,
-            "study": plan.study,
-            "data": plan.data,
-            "components": [str(component) for component in arm.components],
-            "recipe": plain(leaves(arm.recipe)),
-        },
+        config={"arm": run.arm, "seed": run.seed, **shown},
     )
+
+
+def _shown_of(plan: Plan, arm: str) -> dict[str, Any]:
+    """Return what a tracker shows of all runs of an arm."""
+    own = plan.layout.arm(arm)
+    return {
+        "study": plan.study,
+        "data": plan.data,
+        "components": [str(component) for component in own.components],
+        "recipe": plain(leaves(own.recipe)),
+    }

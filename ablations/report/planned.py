@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,9 @@ def planned_document(
     `detectable` holds the smallest effects in points that are found with 80 % power: by a
     contrast's own interval, by a verdict, and with infinitely many seeds.
     """
-    left = {run.id for run in missing}
+    left, by_arm = {run.id for run in missing}, defaultdict(list)
+    for run in plan.runs:
+        by_arm[run.arm].append(run.id)
     computing = sum(expected.get(run.arm, 0.0) for run in missing) if expected else None
     at_once = max(min(slots, len(missing)), 1)
     wall = None if computing is None else computing / at_once
@@ -61,8 +64,8 @@ def planned_document(
             {
                 "arm": arm.name,
                 "components": [str(component) for component in arm.components],
-                "runs": [run.id for run in plan.runs if run.arm == arm.name],
-                "missing": sum(run.id in left and run.arm == arm.name for run in plan.runs),
+                "runs": by_arm[arm.name],
+                "missing": sum(run in left for run in by_arm[arm.name]),
                 "seconds_per_run": expected.get(arm.name),
             }
             for arm in plan.layout.arms

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -154,6 +156,18 @@ def test_arms_that_are_read_off_one_training_are_paid_once(tmp_path: Path) -> No
     layout = plan("tiny", "ls,ema,se", seeds=1, home=tmp_path).plan.layout
     expected = {arm.name: 60.0 for arm in layout.arms}
     assert paid(layout, expected) == expected | {"ls,ema": 0.0}
+
+
+def test_a_look_at_a_study_does_not_wait_for_numpy(ledger: Ledger, prepared: Prepared) -> None:
+    program = (
+        "import sys; from ablations.cli import main;"
+        f" assert main(['status', {prepared.plan.study!r}, '--home', {str(ledger.home)!r}]) == 0;"
+        " sys.exit('numpy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith(prepared.plan.study)
 
 
 @pytest.mark.parametrize(

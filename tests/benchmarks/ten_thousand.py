@@ -3,7 +3,8 @@
 Plans real studies of 10,000 runs in fresh homes, each in a process of its own, up to the frozen
 `plan.yaml`; nothing is trained. Then makes what workers would leave (80 % finished, some failed,
 a few running and held), and times `ablate status`, a cold process each time with its files in
-the page cache, and what a study asks of its plan before it trains.
+the page cache, and what a study asks of its plan before it trains. Beside the seconds of the wall
+stand those of the processor, which another program on the machine does not change as much.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -68,17 +70,19 @@ SHAPES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Timed:
-    """Seconds of several rounds."""
+    """Seconds of several rounds: of the wall, and of the processor."""
 
-    seconds: list[float]
+    rounds: list[tuple[float, float]]
 
     def __str__(self) -> str:
-        """Return median, range and n."""
-        low, high = min(self.seconds), max(self.seconds)
-        middle = statistics.median(self.seconds)
-        return f"{middle:7.2f} s  [{low:.2f}, {high:.2f}]  n {len(self.seconds)}"
+        """Return median and range of both, and n."""
+        words = []
+        for seconds in zip(*self.rounds, strict=True):
+            low, high, middle = min(seconds), max(seconds), statistics.median(seconds)
+            words.append(f"{middle:6.2f} s [{low:.2f}, {high:.2f}]")
+        return f"{words[0]}  of CPU {words[1]}  n {len(self.rounds)}"
 
 
 def plan_and_freeze(home: Path, shape: str) -> None:
@@ -88,11 +92,23 @@ def plan_and_freeze(home: Path, shape: str) -> None:
 
     ledger = Ledger(home)
     ledger.check_writable()
-    began = time.perf_counter()
+    begun = clocks(resource.RUSAGE_SELF)
     prepared = plan_study(SHAPES[shape], home, study="large")
-    planned = time.perf_counter()
+    planned = clocks(resource.RUSAGE_SELF)
     open_or_freeze(prepared, ledger)
-    print(planned - began, time.perf_counter() - planned)
+    frozen = clocks(resource.RUSAGE_SELF)
+    print(*passed(begun, planned), *passed(planned, frozen))
+
+
+def clocks(who: int) -> tuple[float, float]:
+    """Return the time on the wall, and the processor's time of this process or of its children."""
+    used = resource.getrusage(who)
+    return time.perf_counter(), used.ru_utime + used.ru_stime
+
+
+def passed(before: tuple[float, float], after: tuple[float, float]) -> tuple[float, float]:
+    """Return the seconds between two readings of the clocks."""
+    return after[0] - before[0], after[1] - before[1]
 
 
 def fill(ledger: Ledger, plan: Plan, stack: contextlib.ExitStack) -> None:
@@ -141,11 +157,11 @@ def questions(ledger: Ledger) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "shared_jobs, of all runs", lambda: shared_jobs(plan, runs, jobs)
 
 
-def child(*words: str) -> tuple[float, str]:
-    """Run this file's other end in a new process; return its seconds and what it printed."""
-    began = time.perf_counter()
+def child(*words: str) -> tuple[tuple[float, float], str]:
+    """Run a new process of Python; return its seconds and what it printed."""
+    begun = clocks(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *words], check=True, capture_output=True, text=True)
-    return time.perf_counter() - began, done.stdout
+    return passed(begun, clocks(resource.RUSAGE_CHILDREN)), done.stdout
 
 
 def measure(shape: str, repeats: int) -> None:
@@ -155,31 +171,32 @@ def measure(shape: str, repeats: int) -> None:
         for _ in range(repeats):
             home = stack.enter_context(tempfile.TemporaryDirectory())
             seconds, said = child(__file__, "plan", home, shape)
+            numbers = [float(word) for word in said.split()]
             whole.append(seconds)
-            for found, number in zip((planned, frozen), said.split(), strict=True):
-                found.append(float(number))
+            planned.append((numbers[0], numbers[1]))
+            frozen.append((numbers[2], numbers[3]))
         ledger = Ledger(Path(home))
         plan = thaw(ledger.study_folder("large"))[0]
         size = (ledger.study_folder("large") / "plan.yaml").stat().st_size / 1e6
         assert len(plan.runs) == 10_000, len(plan.runs)
         print(f"{shape}, plan.yaml of {size:.1f} MB")
-        print(f"  plan and freeze, whole process  {Timed(seconds=whole)}")
-        print(f"    of these: plan                {Timed(seconds=planned)}")
-        print(f"    of these: freeze              {Timed(seconds=frozen)}", flush=True)
+        print(f"  plan and freeze, process   {Timed(whole)}")
+        print(f"    of these: plan           {Timed(planned)}")
+        print(f"    of these: freeze         {Timed(frozen)}", flush=True)
         fill(ledger, plan, stack)
         words = ("-c", ABLATE, "status", "large", "--home", home)
         for _ in range(repeats + 1):
             seconds, said = child(*words)
             answered.append(seconds)
         assert f"{DONE} finished, {10_000 - DONE - FAILED - RUNNING} missing" in said, said[:500]
-        print(f"  ablate status                   {Timed(seconds=answered[1:])}", flush=True)
+        print(f"  ablate status              {Timed(answered[1:])}", flush=True)
         for name, ask in questions(ledger):
-            found = []
+            rounds = []
             for _ in range(repeats):
-                began = time.perf_counter()
+                begun = clocks(resource.RUSAGE_SELF)
                 ask()
-                found.append(time.perf_counter() - began)
-            print(f"  {name:30}  {Timed(seconds=found)}", flush=True)
+                rounds.append(passed(begun, clocks(resource.RUSAGE_SELF)))
+            print(f"  {name:25}  {Timed(rounds)}", flush=True)
 
 
 def main() -> None:
