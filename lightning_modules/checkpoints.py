@@ -88,13 +88,27 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     aside = folder / "new.ckpt"
     with write_aside(aside) as file:
         hashed: Any = _Hashed(file)
-        torch.save(state, hashed)
+        save_into(hashed, state)
     path = folder / f"{step}.{hashed.digest()}.ckpt"
     os.replace(aside, path)
     sync_folder(folder)
     for old in checkpoints(folder)[_KEPT:]:
         old.path.unlink(missing_ok=True)
     return path
+
+
+def save_into(file: Any, state: Any) -> None:
+    """Have torch write into an open file; what stops it on the way comes out as itself.
+
+    An archive that is broken off cannot be ended either, and torch says only that ("unexpected
+    pos"): a full disk could not be told from a fault of ours, nor Ctrl-C from either.
+    """
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if error.__context__ is not None:
+            raise error.__context__ from None
+        raise
 
 
 class _Hashed:

@@ -15,6 +15,7 @@ import torch.distributed
 from torch.nn.functional import cross_entropy
 
 from lightning_modules import cost
+from lightning_modules.checkpoints import save_into
 from lightning_modules.classifier import Classifier
 from lightning_modules.execution import Result, Tracking
 from lightning_modules.files import write_aside
@@ -197,4 +198,4 @@ def _keep_weights(module: Classifier, number: int, keep: str, path: Path) -> Non
     state = dict(module.network.state_dict())
     state |= module.state_of("ema" if averages and keep == "ema" else "raw", number)
     with write_aside(path) as file:
-        torch.save({name: tensor.cpu().contiguous() for name, tensor in state.items()}, file)
+        save_into(file, {name: tensor.cpu().contiguous() for name, tensor in state.items()})

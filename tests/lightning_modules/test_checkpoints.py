@@ -1,13 +1,15 @@
+import io
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lightning_modules import Progress, fit
 from lightning_modules.checkpoint_files import checkpoints, newest
-from lightning_modules.checkpoints import save
+from lightning_modules.checkpoints import save, save_into
 from recipes import edit
 
 
@@ -21,6 +23,30 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert kept(tmp_path) == [12, 9]
     assert torch.load(path, weights_only=True) == {"step": 12}
     assert all(one.is_whole() for one in checkpoints(tmp_path))
+
+
+@pytest.mark.parametrize("at", [1, 2, 5, 9])
+def test_what_stops_the_writing_of_a_checkpoint_comes_out_as_itself(at: int) -> None:
+    class Stops(io.BytesIO):
+        calls = 0
+
+        def write(self, data: Any) -> int:
+            self.calls += 1
+            if self.calls == at:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    with pytest.raises(KeyboardInterrupt):
+        save_into(Stops(), {"weights": torch.zeros(100_000), "step": 1})
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_told_as_that() -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device"),
+        open("/dev/full", "wb", buffering=0) as file,
+    ):
+        save_into(file, {"weights": torch.zeros(100_000)})
 
 
 @pytest.fixture
