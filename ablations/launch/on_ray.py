@@ -164,7 +164,8 @@ class RayCluster:
         try:
             found: list[Ended] = self._ray.get(task)
             return found
-        except errors.RayError as error:
+        except errors.RayError as raised:
+            error: Any = raised  # of our code too, where it is Ray's with ours as its `cause`
             if isinstance(error, Blind):
                 raise RequestError(f"{error.cause}; every node must, under this path") from None
             runs = [Run(id=one.run, arm=one.arm, seed=one.seed) for one in job.all]
