@@ -164,10 +164,10 @@ class RayCluster:
         try:
             found: list[Ended] = self._ray.get(task)
             return found
-        except errors.RayError as raised:
-            error: Any = raised  # of our code too, where it is Ray's with ours as its `cause`
-            if isinstance(error, Blind):
-                raise RequestError(f"{error.cause}; every node must, under this path") from None
+        except errors.RayError as error:
+            cause = getattr(error, "cause", None)  # of one that our code raised there
+            if isinstance(cause, Blind):
+                raise RequestError(f"{cause}; every node must, under this path") from None
             runs = [Run(id=one.run, arm=one.arm, seed=one.seed) for one in job.all]
             known = [self._ledger.outcome(run) for run in runs]
             if all(one.status in TERMINAL for one in known):  # it was lost after they had ended
@@ -175,7 +175,7 @@ class RayCluster:
             ours = isinstance(error, errors.RayTaskError)
             if ours and not isinstance(error, errors.TaskCancelledError):
                 given.errors += 1
-                words, again = _words(error.cause), given.errors < _TRIES
+                words, again = _words(cause), given.errors < _TRIES
             else:
                 words, again = f"its Ray worker was lost ({_kind(error)})", self._goes_on(given)
                 if isinstance(error, errors.OutOfMemoryError):
