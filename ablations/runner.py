@@ -200,7 +200,7 @@ def _train(
         if ledger.status(run.id) in TERMINAL - {"finished"}:
             ledger.forget(run.id)
     done = len(now.runs) - len(runs)
-    with Board(len(now.runs), done, crew.at_once or len(jobs), crew.expected) as board:
+    with Board(len(now.runs), done, crew.at_once or 0, crew.expected) as board:
         board.expect(jobs)
         for event in crew.launcher.run(longest_first(jobs, crew.expected), crew.at_once):
             board.see(event)

@@ -70,8 +70,10 @@ class RayCluster:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> RayCluster:
-        # What Ray says of lost workers it prints to stdout, which is for the answer.
-        self._stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        # Ray tells of lost workers on stdout, which is for the answer, and with screens of its own
+        # state. What became of the runs is told by our events, the rest stands in Ray's logs.
+        nowhere = self._stack.enter_context(open(os.devnull, "w"))
+        self._stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             _prepare_environment(self._options)
             self._ray = _imported()
@@ -165,7 +167,7 @@ class RayCluster:
             found: list[Ended] = self._ray.get(task)
             return found
         except errors.RayError as error:
-            cause = getattr(error, "cause", None)  # of one that our code raised there
+            cause: Any = getattr(error, "cause", None)  # of one that our code raised there
             if isinstance(cause, Blind):
                 raise RequestError(f"{cause}; every node must, under this path") from None
             runs = [Run(id=one.run, arm=one.arm, seed=one.seed) for one in job.all]
@@ -274,7 +276,7 @@ class RayCluster:
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        look = self._ray.remote(is_able).options(num_cpus=0, max_retries=1)
+        look = self._ray.remote(num_cpus=0, max_retries=1)(is_able)
         asked = {}
         for node in self._able():
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
