@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.launch.on_ray import RayOptions
+from ablations.launch.ray_options import RayOptions
 from ablations.plans import FAILED
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest

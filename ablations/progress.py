@@ -15,7 +15,10 @@ _PLAIN_SECONDS = 20.0  # between plain lines; the first comes with the first pul
 
 
 class Board:
-    """Counts runs done, running and left, with the accuracies now known and the time left."""
+    """Counts runs done, running and left, with the accuracies now known and the time left.
+
+    Of a launcher that has as many `slots` as it finds room for, 0 stands for those now in use.
+    """
 
     def __init__(
         self,
@@ -100,9 +103,11 @@ class Board:
         running = sum(len(job.all) for job, *_ in self._running.values())
         left = self._total - self._done - running
         failed = f", {self._failed} failed" if self._failed else ""
+        known = self._taken or self._expected
+        time_left = f", about {duration(self._seconds_left(now))} to go" if known else ""
         lines = [
             f"{self._done} of {self._total} runs done{failed}, {running} running,"
-            f" {left} left, about {duration(self._seconds_left(now))} to go"
+            f" {left} left{time_left}"
         ]
         for job, began, share, top1 in self._running.values():
             accuracy = f", minival {top1:.1f} %" if top1 is not None else ""
@@ -121,7 +126,7 @@ class Board:
             whole = (now - began) / share if share > 0.1 else self._seconds_of(job.arm, usual)
             rest = max(whole - (now - began), 0.0)
             total, longest = total + rest, max(longest, rest)
-        return max(total / max(self._slots, 1), longest)
+        return max(total / max(self._slots or len(self._running), 1), longest)
 
     def _seconds_of(self, arm: str, usual: float) -> float:
         taken = self._taken.get(arm)

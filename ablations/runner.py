@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
-from ablations.launch import on_ray
+from ablations.launch import on_ray, ray_options
 from ablations.launch.job import Job
 from ablations.ledger import TERMINAL, Ledger
 from ablations.measuring import Measured, expect, measure
@@ -185,7 +185,7 @@ def _crew(
 
 def _elsewhere(options: Options, ledger: Ledger, slots: Slots) -> Launcher:
     """Return what makes the runs on other machines than this one, or beside it."""
-    return on_ray.RayCluster(options.ray, ledger.home, slots.threads)
+    return on_ray.RayCluster(options.ray, ledger.home, slots.threads, options.device)
 
 
 def _train(
@@ -206,7 +206,7 @@ def _train(
         if ledger.status(run.id) in TERMINAL - {"finished"}:
             ledger.forget(run.id)
     done = len(now.runs) - len(runs)
-    with Board(len(now.runs), done, crew.at_once or len(jobs), crew.expected) as board:
+    with Board(len(now.runs), done, crew.at_once or 0, crew.expected) as board:
         board.expect(jobs)
         for event in crew.launcher.run(longest_first(jobs, crew.expected), crew.at_once):
             board.see(event)
@@ -342,7 +342,7 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
         hint = nearest(launch, LAUNCHERS)
         raise RequestError(f"--launch {launch!r}: choose from {', '.join(LAUNCHERS)}{hint}")
     if launch == "ray":
-        on_ray.check_installed()
+        ray_options.check_installed()
     if devices < 1:
         raise RequestError(f"--devices {devices}: give 1 or more")
     if slots is not None and slots < 1:

@@ -26,7 +26,7 @@ from ablations.bases import (
 from ablations.designs import lay_out
 from ablations.designs.expected import error_df
 from ablations.errors import RequestError
-from ablations.launch.on_ray import RayOptions
+from ablations.launch.ray_options import RayOptions
 from ablations.ledger import TERMINAL, Ledger, run_ids
 from ablations.minival import check_held_out
 from ablations.nulls import with_nulls

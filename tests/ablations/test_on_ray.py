@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ablations.errors import RequestError
-from ablations.launch.on_ray import RayOptions
+from ablations.launch.ray_options import RayOptions
 from tests.ablations.conftest import ABLATE, ablate, without_wandb
 
 WORDS = (
