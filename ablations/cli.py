@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("SIGTERM")  # jobs on a cluster outlive this process, not a Ctrl-C
 
 
 def _carry_out(words: list[str]) -> int:

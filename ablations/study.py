@@ -27,6 +27,7 @@ from ablations.designs import lay_out
 from ablations.designs.expected import error_df
 from ablations.errors import RequestError
 from ablations.launch.on_ray import RayOptions
+from ablations.launch.slurm_options import Slurm
 from ablations.ledger import TERMINAL, Ledger, run_id
 from ablations.minival import check_held_out
 from ablations.nulls import with_nulls
@@ -61,8 +62,9 @@ EMBEDDED = "digits"
 class Options:
     """How a study is carried out; nothing here changes a result or a run's identity."""
 
-    launch: str = "local"  # or ray
+    launch: str = "local"  # or ray, slurm
     ray: RayOptions = RayOptions()
+    slurm: Slurm = Slurm()
     device: str = "auto"
     slots: int | None = None  # runs at once; None: one per GPU, or per core
     compile: str = "never"  # as Execution has it

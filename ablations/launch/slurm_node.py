@@ -1,4 +1,4 @@
-"""What a job of SLURM runs: python -P -m ablations.launch.slurm_node ... FOLDER
+"""What a job of SLURM runs, as `python -P -m ablations.launch.slurm_node ... FOLDER`.
 
 submitit's batch script calls this in place of submitit's own entry, which would unpickle what lies
 in the folder, and whose signals end a run without recording it. The words before the last are
@@ -47,7 +47,6 @@ def main(arguments: list[str]) -> int:
     try:
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(getattr(signal, f"SIG{STOP_SIGNAL}"), _stop)
-        _leave_parallel_environment()
         job = _wait_for(folder, place)
         before = _newest_step(job)
         if job.execution.threads is not None:
@@ -78,16 +77,6 @@ def _wait_for(folder: Path, place: int) -> Job:
             continue
         sys.path += [one for one in places if one not in sys.path]
         return job
-
-
-def _leave_parallel_environment() -> None:
-    """Forget that SLURM started this: Lightning would make a run part of a parallel job of its own.
-
-    It would also put jobs back into the queue by itself.
-    """
-    for name in list(os.environ):
-        if name.startswith(("SLURM_", "SLURMD_", "SRUN_", "PMI_")) and name != "SLURM_CONF":
-            del os.environ[name]
 
 
 def _teller(folder: Path, place: int) -> Callable[[Progress], None]:

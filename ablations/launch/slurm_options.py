@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -87,7 +86,9 @@ def slurm_of(
     if given and arguments.launch != "slurm":
         raise RequestError(f"--slurm-{next(iter(given))} goes with --launch slurm")
     cpus = given.get("cpus")
-    if cpus is not None and not (re.fullmatch(r"[0-9]{1,4}", cpus) and 1 <= int(cpus) <= _MOST_CPUS):
+    if cpus is not None and not (
+        re.fullmatch(r"[0-9]{1,4}", cpus) and 1 <= int(cpus) <= _MOST_CPUS
+    ):
         raise RequestError(f"--slurm-cpus {cpus!r}: give a number from 1 to {_MOST_CPUS}")
     return checked(
         Slurm(
@@ -115,28 +116,35 @@ def checked(slurm: Slurm) -> Slurm:
     return slurm
 
 
-def check_slurm(home: Path) -> None:
-    """Check that jobs can be submitted from here, for runs in this home.
+def check_installed() -> None:
+    """Look for what is needed to submit jobs, without importing it.
 
     Raises:
-        RequestError: submitit or SLURM's commands are not installed, or the home's path cannot
-            stand in a batch script.
+        RequestError: submitit or SLURM's commands are not there.
     """
     if find_spec("submitit") is None:
         raise RequestError(
             "--launch slurm needs submitit: pip install 'ablate-recipes[slurm]' (or pip install"
             " submitit)"
         )
-    missing = [name for name in ("sbatch", "squeue", "scancel", "srun") if not shutil.which(name)]
-    if missing:
-        raise RequestError(
-            f"--launch slurm: there is no {missing[0]} here; start ablate where jobs are submitted"
-        )
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
+        if shutil.which(name) is None:
+            raise RequestError(
+                f"--launch slurm: there is no {name} here; start ablate where jobs are submitted"
+            )
+
+
+def check_home(home: Path) -> None:
+    """Check that the path of a home can stand in a batch script.
+
+    Raises:
+        RequestError: it cannot.
+    """
     # SLURM replaces % in the names of logs; a quote or line end would end the line that holds it.
     path = str(home.absolute())
     wrong = next((letter for letter in path if not letter.isprintable() or letter in "%\\'\""), "")
     if wrong:
         raise RequestError(
-            f"--launch slurm: the path of the home holds {wrong!r}, which cannot stand in a batch"
-            f" script: {os.fsencode(path)!r}; choose another with --home DIR"
+            f"--launch slurm: the path of the home, {path!r}, holds {wrong!r}, which cannot stand"
+            " in a batch script; choose another with --home DIR"
         )

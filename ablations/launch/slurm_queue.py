@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _PATIENCE_SECONDS = 60.0
@@ -55,6 +55,16 @@ def cluster() -> Cluster:
         name=found.get("ClusterName", ""),
         longest_array=int(longest) if longest.isdecimal() and int(longest) else 1,
     )
+
+
+def check(flags: Mapping[str, str]) -> None:
+    """Let SLURM look whether it would take a job that asks for this; none is submitted.
+
+    Raises:
+        QueueError: it would not.
+    """
+    words = [f"--{name}={value}" for name, value in flags.items()]
+    _said("sbatch", "--test-only", *words, "--wrap=true")
 
 
 def look(names: Iterable[str]) -> dict[str, Seen]:

@@ -1,0 +1,474 @@
+"""Runs as jobs of SLURM, submitted as arrays through submitit. The only file that imports it.
+
+What becomes of a run is read in the ledger, and what becomes of its job is asked of SLURM; nobody
+waits for submitit's results, which without a database daemon never come, and which another job of
+the same number may have left. Jobs go back into the queue by themselves (`slurm_node`). One that
+left it without a word is submitted again; this process may die and come back, and finds its jobs by
+their names (`submissions`).
+
+Longer than most: all that can become of a job is read in one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablations.errors import RequestError
+from ablations.launch import slurm_queue as queue
+from ablations.launch import submissions
+from ablations.launch.job import Ended, Job, left_by
+from ablations.launch.pool import Event
+from ablations.launch.slurm_node import STOP_SIGNAL
+from ablations.launch.slurm_options import Slurm, check_home, checked
+from ablations.launch.submissions import Submission
+from ablations.leases import Claim, Lease
+from ablations.ledger import TERMINAL, Ledger
+from ablations.plans import Run
+
+_LOOK_SECONDS = (2.0, 10.0)  # between two looks at the queue: at first, and after a minute
+_SILENT_SECONDS = 1800.0  # without an answer of SLURM, until it is given up
+# After a job has left the queue, until what it wrote is seen here: a shared file system may show
+# old names for so long (acdirmax of NFS). To submit again too early costs a start and no more.
+_SETTLED_SECONDS, _CERTAIN_SECONDS = 15.0, 60.0
+_ATTEMPTS = 2  # of a job that leaves the queue without a word
+_RETURNS = 100  # of one that was told to stop, or whose node was taken
+_TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"})
+_ARRAY_JOBS = 1000  # of an array at most, and waiting in the queue
+_USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "Prolog")
+_FULL = ("MaxSubmit", "MaxJob", "temporarily", "contact", "timed out", "Unable to")
+_STOP_AHEAD = 120  # seconds before the end of a job; SLURM may be a minute early
+# What a person's environment would put over the words of a batch script.
+_OVER = {
+    "partition": "SBATCH_PARTITION",
+    "account": "SBATCH_ACCOUNT",
+    "qos": "SBATCH_QOS",
+    "time": "SBATCH_TIMELIMIT",
+    "gpus-per-node": "SBATCH_GPUS_PER_NODE",
+    "mem": "SBATCH_MEM_PER_NODE",
+}
+_ALWAYS_OVER = ("JOB_NAME", "ARRAY_INX", "REQUEUE", "NO_REQUEUE", "SIGNAL", "OPEN_MODE", "OVERLAP")
+
+
+@dataclass
+class _Placed:
+    """A job of ours, and where it is."""
+
+    slot: int
+    job: Job
+    submission: Submission | None = None
+    place: int = 0
+    begun: bool = False  # by the queue or the ledger, since it was submitted
+    running: bool = False  # as it was told
+    left: float | None = None  # of `time.monotonic`: since when it is not in the queue
+    losses: int = 0
+    returns: int = 0
+    ended: bool = False
+
+    @property
+    def task(self) -> str:
+        return "" if self.submission is None else self.submission.task(self.place)
+
+
+@dataclass
+class _Follow:
+    """A submission that is followed; leaving stops it only where this process holds it."""
+
+    submission: Submission
+    lease: Lease | None
+    at_once: int = 0  # that it may run, as SLURM was told last
+
+
+@dataclass
+class SlurmCluster:
+    """A launcher of SLURM jobs, one for each training."""
+
+    slurm: Slurm
+    home: Path
+    threads: int  # of a run where no CPUs are asked for
+    say: Callable[[str], None]
+    _follow: dict[Path, _Follow] = field(default_factory=dict)
+    _placed: list[_Placed] = field(default_factory=list)
+    _told: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> SlurmCluster:
+        checked(self.slurm)
+        check_home(self.home)
+        self._ledger = Ledger(self.home)
+        self._cpus = self.slurm.cpus or self.threads
+        self._answered = self._began = time.monotonic()
+        try:
+            self._cluster = queue.cluster()
+            queue.check(_flags(self.slurm, self._cpus))
+        except queue.QueueError as error:
+            raise RequestError(f"--launch slurm: {error}; nothing was submitted") from None
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """Cancel what is left; where only this process is ended by a signal, let it go on."""
+        left = [one for one in self._placed if one.submission is not None and not one.ended]
+        error = details[1]
+        goes_on = isinstance(error, KeyboardInterrupt) and error.args == ("SIGTERM",)
+        if left and goes_on:
+            self.say(
+                f"{len(left)} jobs go on in SLURM, and the same command follows them; to end them:"
+                f" scancel {' '.join(sorted({one.task.partition('_')[0] for one in left}))}"
+            )
+        elif left:
+            self._cancel(left)
+        for follow in self._follow.values():
+            if follow.lease is not None:
+                follow.lease.release()
+
+    def run(self, jobs: Sequence[Job], at_most: int | None = None) -> Iterator[Event]:
+        """Submit the jobs in order, those that are not in the queue, and yield what happens.
+
+        See `Launcher`. `at_most` is kept by SLURM, as the number of an array's jobs that run.
+        """
+        self._placed = [_Placed(slot, self._own(job)) for slot, job in enumerate(jobs)]
+        self._attach()
+        while not all(one.ended for one in self._placed):
+            self._submit(at_most)
+            yield from self._look(at_most)
+            for _ in range(round(_LOOK_SECONDS[time.monotonic() - self._began > 60.0])):
+                yield Event(what="pulse", slot=-1)
+                time.sleep(1.0)
+        self._tidy()
+
+    def _own(self, job: Job) -> Job:
+        execution = dataclasses.replace(job.execution, threads=self._cpus)
+        also = tuple(self._own(one) for one in job.also)
+        return dataclasses.replace(job, execution=execution, also=also)
+
+    def _attach(self) -> None:
+        """Find the jobs that an earlier call left in the queue or running."""
+        found = [
+            one
+            for one in submissions.known(self.home)
+            if one.cluster == self._cluster.name and one.folder not in self._follow
+        ]
+        seen = queue.look([one.name for one in found]) if found else {}
+        for submission in found:
+            if submission.array is None:  # its caller died as it was submitted
+                array = queue.array_of(submission.name)
+                if array is None:
+                    continue
+                submission = submissions.with_array(submission, array)
+            for place, runs in enumerate(submission.runs):
+                state = seen.get(submission.task(place))
+                if state is None or state.state not in queue.PENDING | queue.UNDERWAY:
+                    continue
+                if state.state == "COMPLETING":  # the end of one that was cancelled, perhaps
+                    continue
+                for one in self._placed:
+                    if one.submission is None and {job.run for job in one.job.all} <= set(runs):
+                        one.submission, one.place = submission, place
+        mine = {one.submission.folder: one.submission for one in self._placed if one.submission}
+        for folder, submission in mine.items():
+            self._follow[folder] = _Follow(submission, Claim(folder).attempt())
+        if mine:
+            count = sum(one.submission is not None for one in self._placed)
+            self.say(f"{count} jobs are in SLURM's queue or running already: following them")
+
+    def _submit(self, at_most: int | None) -> None:
+        """Submit what is not in the queue, as far as there is room."""
+        waiting = [one for one in self._placed if one.submission is None and not one.ended]
+        queued = [one for one in self._placed if one.submission and not one.begun and not one.ended]
+        if not waiting or len(queued) > (0 if at_most else _ARRAY_JOBS // 2):
+            return
+        running = sum(one.begun and not one.ended for one in self._placed if one.submission)
+        if at_most is not None and running >= at_most:
+            return
+        count = min(self._cluster.longest_array, _ARRAY_JOBS, len(waiting))
+        room = count if at_most is None else at_most - running
+        while not self._submitted(waiting[:count], min(room, count)):
+            if count == 1 or not running + len(queued):
+                return
+            count = max(count // 2, 1)
+
+    def _submitted(self, ones: Sequence[_Placed], at_once: int) -> bool:
+        """Submit jobs as an array; return whether SLURM took them, now or when it answers.
+
+        Raises:
+            RequestError: it refuses them.
+        """
+        made = submissions.create(self.home, self._cluster.name, [one.job for one in ones])
+        lease = Claim(made.folder).attempt()
+        try:
+            array = _submit(made, self.slurm, self._cpus, at_once)
+        except _Refused as error:
+            # It may have taken them all the same, when its answer was lost.
+            with contextlib.suppress(queue.QueueError):
+                array = queue.array_of(made.name) or 0
+            if not array:
+                if lease is not None:
+                    lease.release()
+                submissions.remove(made)
+                self._tolerate(str(error), refused=not any(word in str(error) for word in _FULL))
+                return False
+        made = submissions.with_array(made, array)
+        self._follow[made.folder] = _Follow(made, lease, at_once)
+        for place, one in enumerate(ones):
+            one.submission, one.place, one.begun, one.left = made, place, False, None
+        self._answered = time.monotonic()
+        self.say(f"submitted {len(ones)} jobs to SLURM as {array} ({made.name})")
+        return True
+
+    def _look(self, at_most: int | None) -> Iterator[Event]:
+        """Ask SLURM and the ledger what became of the jobs, and yield it."""
+        open_ones = [one for one in self._placed if one.submission and not one.ended]
+        try:
+            seen = queue.look([one.submission.name for one in open_ones if one.submission])
+            if at_most is not None:
+                self._throttle(at_most)
+        except queue.QueueError as error:
+            self._tolerate(str(error))
+            return
+        self._answered = time.monotonic()
+        for one in open_ones:
+            yield from self._see(one, seen.get(one.task))
+
+    def _see(self, one: _Placed, seen: queue.Seen | None) -> Iterator[Event]:
+        assert one.submission is not None
+        state = "" if seen is None else seen.state
+        if seen is not None and state in queue.PENDING:
+            one.left = None
+            if (
+                seen.reason not in _USUAL
+                and f"{one.submission.name} {seen.reason}" not in self._told
+            ):
+                self._told.add(f"{one.submission.name} {seen.reason}")
+                self.say(f"SLURM job {one.task} waits: {seen.reason}")
+            if not one.begun:
+                return
+        one.begun = True
+        ended = self._ends(one.job)
+        if not one.running and (ended or state in queue.UNDERWAY - {"COMPLETING"}):
+            one.running = True
+            yield Event(what="started", slot=one.slot, job=one.job)
+        if ended:
+            yield from self._say_ended(one, ended)
+        elif state in queue.PENDING:
+            yield from self._lost(one, "it went back into SLURM's queue")
+        elif state in queue.UNDERWAY:
+            one.left = None
+            progress = submissions.progress_of(one.submission.folder, one.place)
+            if progress is not None and one.running:
+                yield Event(what="progress", slot=one.slot, job=one.job, progress=progress)
+        else:
+            yield from self._gone(one, state)
+
+    def _gone(self, one: _Placed, state: str) -> Iterator[Event]:
+        """Deal with a job that is not in the queue any more, and of which not all runs ended."""
+        assert one.submission is not None
+        now = time.monotonic()
+        one.left = one.left or now
+        stopped = state in _TAKEN or self._ledger.status(one.job.run) == "interrupted"
+        again = one.returns < _RETURNS if stopped else one.losses + 1 < _ATTEMPTS
+        again = again and state != "CANCELLED"
+        if now - one.left < (_SETTLED_SECONDS if again else _CERTAIN_SECONDS):
+            return
+        said = _last_words(one.submission.log(one.place))
+        words = f"its SLURM job {one.task} ended {state or 'and is not known any more'}"
+        if state == "CANCELLED":
+            ended: list[Ended] = []
+            for job in one.job.all:
+                self._ledger.recover(job.run)
+                status = self._ledger.status(job.run)
+                message = f"its SLURM job {one.task} was cancelled; the same command goes on"
+                if status not in TERMINAL and not self._ledger.is_held(job.run):
+                    self._ledger.finish(job.run, "interrupted", None, message)
+                ended.append(("interrupted", None, message))
+            yield from self._say_ended(one, ended)
+        elif again:
+            one.returns += stopped
+            one.losses += not stopped
+            one.submission, one.left = None, None
+            yield from self._lost(one, f"{words}{said}")
+        else:
+            status = "out_of_memory" if state == "OUT_OF_MEMORY" else "failed"
+            times = f", the {one.losses + 1 + one.returns}. of this run"
+            ended = [left_by(job, status, f"{words}{times}{said}") for job in one.job.all]
+            yield from self._say_ended(one, ended)
+
+    def _lost(self, one: _Placed, words: str) -> Iterator[Event]:
+        if one.running:
+            message = f"{words}; going on from its last checkpoint"
+            yield Event(what="lost", slot=one.slot, job=one.job, message=message)
+        one.running = False
+
+    def _say_ended(self, one: _Placed, ended: Sequence[Ended]) -> Iterator[Event]:
+        if not one.running:
+            yield Event(what="started", slot=one.slot, job=one.job)
+        one.ended, one.running = True, False
+        for job, (status, value, message) in zip(one.job.all, ended, strict=True):
+            yield Event(
+                what="ended",
+                slot=one.slot,
+                job=job,
+                status=status,
+                value=value,
+                message=message,
+            )
+
+    def _ends(self, job: Job) -> list[Ended]:
+        """Return how the runs of a job ended; empty while one has not."""
+        ended = []
+        for one in job.all:
+            found = self._ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
+            if found.status not in TERMINAL:
+                return []
+            ended.append((found.status, found.value, found.error))
+        return ended
+
+    def _throttle(self, at_most: int) -> None:
+        """Let the newest array run what the others leave of `at_most`."""
+        follow = next(reversed(self._follow.values()), None)
+        if follow is None or len(follow.submission.runs) < 2:
+            return
+        here = follow.submission.folder
+        others = sum(
+            one.begun and not one.ended and one.submission.folder != here
+            for one in self._placed
+            if one.submission is not None
+        )
+        queued = any(
+            not one.begun and one.submission.folder == here
+            for one in self._placed
+            if one.submission is not None
+        )
+        at_once = max(at_most - others, 1)
+        if queued and follow.submission.array is not None and at_once != follow.at_once:
+            follow.at_once = at_once
+            queue.throttle(follow.submission.array, at_once)
+
+    def _tolerate(self, words: str, *, refused: bool = False) -> None:
+        """Wait for a SLURM that does not answer, for a while.
+
+        Raises:
+            RequestError: it refuses what was asked, or was silent for too long.
+        """
+        if refused:
+            raise RequestError(f"--launch slurm: {words}")
+        if time.monotonic() - self._answered > _SILENT_SECONDS:
+            raise RequestError(
+                f"SLURM did not do what was asked for {_SILENT_SECONDS / 60:.0f} min: {words}"
+            )
+        if words not in self._told:
+            self._told.add(words)
+            self.say(f"SLURM: {words}; asking again")
+
+    def _cancel(self, left: Sequence[_Placed]) -> None:
+        by_name: dict[str, list[str]] = {}
+        for one in left:
+            assert one.submission is not None
+            follow = self._follow[one.submission.folder]
+            if follow.lease is not None:  # else another process follows them, and decides
+                by_name.setdefault(one.submission.name, []).append(one.task)
+        for name, tasks in by_name.items():
+            try:
+                queue.cancel(name, tasks)
+            except queue.QueueError as error:
+                self.say(f"{len(tasks)} jobs could not be cancelled ({error}): scancel -n {name}")
+            else:
+                self.say(f"cancelled {len(tasks)} jobs in SLURM ({name})")
+
+    def _tidy(self) -> None:
+        """Remove the folders of which all runs are finished; logs of others are kept."""
+        for folder, follow in list(self._follow.items()):
+            runs = [run for several in follow.submission.runs for run in several]
+            if all(self._ledger.status(run) == "finished" for run in runs) and follow.lease:
+                follow.lease.release()
+                submissions.remove(follow.submission)
+                del self._follow[folder]
+
+
+class _Refused(Exception):
+    """SLURM did not take a submission."""
+
+
+def _flags(slurm: Slurm, cpus: int) -> dict[str, str]:
+    """Return what is asked of SLURM in its own words, as the checks of `slurm_options` let it."""
+    wanted = {
+        "partition": slurm.partition,
+        "account": slurm.account,
+        "qos": slurm.qos,
+        "time": slurm.minutes,
+        "cpus-per-task": cpus,
+        "gpus-per-node": slurm.gpus,
+        "mem": slurm.mem,
+    }
+    return {name: str(value) for name, value in wanted.items() if value is not None}
+
+
+def _submit(made: Submission, slurm: Slurm, cpus: int, at_once: int) -> int:
+    """Submit an array through submitit and return its number.
+
+    Raises:
+        _Refused: SLURM did not take it, or its answer was lost.
+    """
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    flags = _flags(slurm, cpus)
+    minutes = slurm.minutes
+    ahead = _STOP_AHEAD if minutes is None else min(_STOP_AHEAD, minutes * 20)
+    # What submitit puts in place of its own `python`: its words follow, and are not read there.
+    entry = [sys.executable, "-u", "-P", "-m", "ablations.launch.slurm_node"]
+    executor = submitit.SlurmExecutor(folder=made.folder, python=shlex.join(entry))
+    executor.update_parameters(
+        job_name=made.name,
+        time=None,  # of `additional_parameters`, or the partition's own; submitit's is 5 minutes
+        wckey=None,
+        nodes=1,
+        ntasks_per_node=1,
+        array_parallelism=at_once,
+        stderr_to_stdout=True,
+        # `srun` does not take over the CPUs of its job since SLURM 22.05.
+        srun_args=[f"--cpus-per-task={cpus}"],
+        additional_parameters={**flags, "requeue": True, "signal": f"{STOP_SIGNAL}@{ahead}"},
+    )
+    try:
+        with _without(flags):
+            jobs = executor.map_array(int, range(len(made.runs)))
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise _Refused(" ".join(str(error).split())) from None
+    for pickle in made.folder.glob("*.pkl"):  # of submitit; nobody is to read them
+        pickle.unlink()
+    return int(jobs[0].job_id.partition("_")[0])
+
+
+@contextlib.contextmanager
+def _without(flags: dict[str, str]) -> Iterator[None]:
+    """Take away what sbatch would put over the script's words, or hand down from a job around."""
+    names = {f"SBATCH_{name}" for name in _ALWAYS_OVER} | {
+        _OVER[one] for one in flags if one in _OVER
+    }
+    if "SLURM_JOB_ID" in os.environ:
+        inside = ("SLURM_", "SLURMD_", "SRUN_")
+        names |= {one for one in os.environ if one.startswith(inside) and one != "SLURM_CONF"}
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+def _last_words(log: Path | None) -> str:
+    """Return the last line of a job's log, and where it is, to be put after other words."""
+    if log is None:
+        return (
+            "; it left no log: is the home on a file system that the nodes see under the same path?"
+        )
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - 4096, 0))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"; its log ends: {last:.200} ({log})"
