@@ -27,7 +27,7 @@ from ablations.launch import submissions
 from ablations.launch.job import Ended, Job, left_by
 from ablations.launch.pool import Event
 from ablations.launch.slurm_node import STOP_SIGNAL
-from ablations.launch.slurm_options import Slurm, check_home, checked
+from ablations.launch.slurm_options import Slurm, check_home
 from ablations.launch.submissions import Submission
 from ablations.leases import Claim, Lease
 from ablations.ledger import TERMINAL, Ledger
@@ -99,7 +99,6 @@ class SlurmCluster:
     _told: set[str] = field(default_factory=set)
 
     def __enter__(self) -> SlurmCluster:
-        checked(self.slurm)
         check_home(self.home)
         self._ledger = Ledger(self.home)
         self._cpus = self.slurm.cpus or self.threads
@@ -141,6 +140,11 @@ class SlurmCluster:
                 yield Event(what="pulse", slot=-1)
                 time.sleep(1.0)
         self._tidy()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Return how SLURM calls the jobs that have not ended, as far as they were submitted."""
+        return tuple(one.task for one in self._placed if one.submission and not one.ended)
 
     def _own(self, job: Job) -> Job:
         execution = dataclasses.replace(job.execution, threads=self._cpus)
@@ -470,5 +474,7 @@ def _last_words(log: Path | None) -> str:
     with log.open("rb") as file:
         file.seek(max(log.stat().st_size - 4096, 0))
         lines = file.read().decode("utf-8", "replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    own = ("srun: Force Terminated", "srun: Terminating")  # which only say that it ended
+    telling = [line.strip() for line in lines if line.strip() and not line.startswith(own)]
+    last = telling[-1] if telling else "nothing"
     return f"; its log ends: {last:.200} ({log})"

@@ -23,6 +23,7 @@ from ablations.launch import slurm_queue as queue
 from ablations.launch.job import Job, Stopped, perform
 from ablations.launch.submissions import NotPrivate, read_job, tell_progress
 from ablations.ledger import TERMINAL, Ledger
+from lightning_modules.checkpoint_files import FOLDER, checkpoints
 from lightning_modules.execution import Progress
 from lightning_modules.files import read_json, write_json
 from recipes import RecipeError
@@ -138,9 +139,7 @@ def _newest_step(job: Job) -> int:
     ledger = Ledger(job.home)
     folders = [ledger.run_folder(one.run) for one in job.all]
     folders += [ledger.training_folder(job.training)] if job.training else []
-    files = [path for folder in folders for path in (folder / "checkpoint").glob("*.ckpt")]
-    steps = [path.name.partition(".")[0] for path in files]
-    return max((int(step) for step in steps if step.isdecimal()), default=-1)
+    return max((one.step for folder in folders for one in checkpoints(folder / FOLDER)), default=-1)
 
 
 def _stop(*_: object) -> None:

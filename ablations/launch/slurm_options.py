@@ -34,7 +34,11 @@ _LONGEST_SECONDS = 366 * 86400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Slurm:
-    """What a job asks of SLURM; None: what the cluster gives by itself."""
+    """What a job asks of SLURM; None: what the cluster gives by itself.
+
+    Raises:
+        RequestError: a word that SLURM does not allow there.
+    """
 
     partition: str | None = None
     account: str | None = None
@@ -43,6 +47,19 @@ class Slurm:
     cpus: int | None = None  # and torch's threads; None: as many as the study's runs have here
     gpus: str | None = None
     mem: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, (pattern, wanted) in _TEXTS.items():
+            text = getattr(self, name)
+            if text is not None and not (isinstance(text, str) and pattern.fullmatch(text)):
+                raise RequestError(f"--slurm-{name} {text!r}: give {wanted}")
+        if self.cpus is not None and not 1 <= self.cpus <= _MOST_CPUS:
+            raise RequestError(f"--slurm-cpus {self.cpus}: give a number from 1 to {_MOST_CPUS}")
+        if self.time is not None and not 60 <= self.time <= _LONGEST_SECONDS:
+            raise RequestError(
+                f"--slurm-time {self.time:g} s: give 1m or more, a year at most: SLURM counts"
+                " minutes"
+            )
 
     @property
     def minutes(self) -> int | None:
@@ -61,7 +78,7 @@ def slurm_options(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="limit of a job, as 45m, 12h or 2d; a run that takes longer goes on in the next one",
     )
-    group.add_argument("--slurm-cpus", metavar="N", help="of a run, and its threads")
+    group.add_argument("--slurm-cpus", type=int, metavar="N", help="of a run, and its threads")
     group.add_argument("--slurm-gpus", metavar="N", help="of a run, as 1 or a100:1")
     group.add_argument("--slurm-mem", metavar="SIZE", help="of a run, as 16G")
 
@@ -76,7 +93,7 @@ def slurm_of(
         seconds_of: reads a time.
 
     Raises:
-        RequestError: a word that SLURM does not allow there, or one without `--launch slurm`.
+        RequestError: they are not with `--launch slurm`, or `Slurm` says so.
     """
     given = {
         name: value
@@ -85,35 +102,7 @@ def slurm_of(
     }
     if given and arguments.launch != "slurm":
         raise RequestError(f"--slurm-{next(iter(given))} goes with --launch slurm")
-    cpus = given.get("cpus")
-    if cpus is not None and not (
-        re.fullmatch(r"[0-9]{1,4}", cpus) and 1 <= int(cpus) <= _MOST_CPUS
-    ):
-        raise RequestError(f"--slurm-cpus {cpus!r}: give a number from 1 to {_MOST_CPUS}")
-    return checked(
-        Slurm(
-            **{name: given.get(name) for name in _TEXTS},
-            time=seconds_of("--slurm-time", given.get("time")),
-            cpus=None if cpus is None else int(cpus),
-        )
-    )
-
-
-def checked(slurm: Slurm) -> Slurm:
-    """Return what is asked of SLURM if SLURM allows it there; also what comes from Python.
-
-    Raises:
-        RequestError: it does not.
-    """
-    for name, (pattern, wanted) in _TEXTS.items():
-        text = getattr(slurm, name)
-        if text is not None and not (isinstance(text, str) and pattern.fullmatch(text)):
-            raise RequestError(f"--slurm-{name} {text!r}: give {wanted}")
-    if slurm.time is not None and not 60 <= slurm.time <= _LONGEST_SECONDS:
-        raise RequestError(
-            f"--slurm-time {slurm.time:g} s: give 1m or more, a year at most: SLURM counts minutes"
-        )
-    return slurm
+    return Slurm(**given | {"time": seconds_of("--slurm-time", given.get("time"))})
 
 
 def check_installed() -> None:
