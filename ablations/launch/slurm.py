@@ -41,6 +41,8 @@ _SETTLED_SECONDS, _CERTAIN_SECONDS = 15.0, 60.0
 _ATTEMPTS = 2  # of a job that leaves the queue without a word
 _RETURNS = 100  # of one that was told to stop, or whose node was taken
 _TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"})
+# COMPLETING is the end of a job that was cancelled, perhaps.
+_THERE = queue.PENDING | queue.UNDERWAY - {"COMPLETING"}
 _ARRAY_JOBS = 1000  # of an array at most, and waiting in the queue
 _USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "Prolog")
 _FULL = ("MaxSubmit", "MaxJob", "temporarily", "contact", "timed out", "Unable to")
@@ -97,6 +99,7 @@ class SlurmCluster:
     _follow: dict[Path, _Follow] = field(default_factory=dict)
     _placed: list[_Placed] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
+    _submitting: Submission | None = None
 
     def __enter__(self) -> SlurmCluster:
         check_home(self.home)
@@ -120,7 +123,7 @@ class SlurmCluster:
                 f"{len(left)} jobs go on in SLURM, and the same command follows them; to end them:"
                 f" scancel {' '.join(sorted({one.task.partition('_')[0] for one in left}))}"
             )
-        elif left:
+        else:
             self._cancel(left)
         for follow in self._follow.values():
             if follow.lease is not None:
@@ -159,27 +162,29 @@ class SlurmCluster:
             if one.cluster == self._cluster.name and one.folder not in self._follow
         ]
         seen = queue.look([one.name for one in found]) if found else {}
+        by_run = {one.job.run: one for one in self._placed}
         for submission in found:
             if submission.array is None:  # its caller died as it was submitted
                 array = queue.array_of(submission.name)
                 if array is None:
                     continue
                 submission = submissions.with_array(submission, array)
+            mine = there = 0
             for place, runs in enumerate(submission.runs):
                 state = seen.get(submission.task(place))
-                if state is None or state.state not in queue.PENDING | queue.UNDERWAY:
+                if state is None or state.state not in _THERE:
                     continue
-                if state.state == "COMPLETING":  # the end of one that was cancelled, perhaps
-                    continue
-                for one in self._placed:
+                there += 1
+                for one in (by_run[run] for run in runs if run in by_run):
                     if one.submission is None and {job.run for job in one.job.all} <= set(runs):
                         one.submission, one.place = submission, place
-        mine = {one.submission.folder: one.submission for one in self._placed if one.submission}
-        for folder, submission in mine.items():
-            self._follow[folder] = _Follow(submission, Claim(folder).attempt())
-        if mine:
-            count = sum(one.submission is not None for one in self._placed)
-            self.say(f"{count} jobs are in SLURM's queue or running already: following them")
+                        mine += 1
+            if mine:
+                lease = Claim(submission.folder).attempt()
+                self._follow[submission.folder] = _Follow(submission, lease)
+                self.say(f"{mine} jobs of {submission.name} are in SLURM: following them")
+            elif not there and self._is_done(submission):
+                submissions.remove(submission)
 
     def _submit(self, at_most: int | None) -> None:
         """Submit what is not in the queue, as far as there is room."""
@@ -205,6 +210,7 @@ class SlurmCluster:
         """
         made = submissions.create(self.home, self._cluster.name, [one.job for one in ones])
         lease = Claim(made.folder).attempt()
+        self._submitting = made
         try:
             array = _submit(made, self.slurm, self._cpus, at_once)
         except _Refused as error:
@@ -214,6 +220,7 @@ class SlurmCluster:
             if not array:
                 if lease is not None:
                     lease.release()
+                self._submitting = None
                 submissions.remove(made)
                 self._tolerate(str(error), refused=not any(word in str(error) for word in _FULL))
                 return False
@@ -221,6 +228,7 @@ class SlurmCluster:
         self._follow[made.folder] = _Follow(made, lease, at_once)
         for place, one in enumerate(ones):
             one.submission, one.place, one.begun, one.left = made, place, False, None
+        self._submitting = None
         self._answered = time.monotonic()
         self.say(f"submitted {len(ones)} jobs to SLURM as {array} ({made.name})")
         return True
@@ -371,6 +379,8 @@ class SlurmCluster:
 
     def _cancel(self, left: Sequence[_Placed]) -> None:
         by_name: dict[str, list[str]] = {}
+        if self._submitting is not None:  # it may be there, under a number that is not known yet
+            by_name[self._submitting.name] = []
         for one in left:
             assert one.submission is not None
             follow = self._follow[one.submission.folder]
@@ -382,16 +392,20 @@ class SlurmCluster:
             except queue.QueueError as error:
                 self.say(f"{len(tasks)} jobs could not be cancelled ({error}): scancel -n {name}")
             else:
-                self.say(f"cancelled {len(tasks)} jobs in SLURM ({name})")
+                if tasks:
+                    self.say(f"cancelled {len(tasks)} jobs in SLURM ({name})")
 
     def _tidy(self) -> None:
         """Remove the folders of which all runs are finished; logs of others are kept."""
         for folder, follow in list(self._follow.items()):
-            runs = [run for several in follow.submission.runs for run in several]
-            if all(self._ledger.status(run) == "finished" for run in runs) and follow.lease:
+            if follow.lease is not None and self._is_done(follow.submission):
                 follow.lease.release()
                 submissions.remove(follow.submission)
                 del self._follow[folder]
+
+    def _is_done(self, submission: Submission) -> bool:
+        runs = (run for several in submission.runs for run in several)
+        return all(self._ledger.status(run) == "finished" for run in runs)
 
 
 class _Refused(Exception):

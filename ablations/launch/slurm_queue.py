@@ -104,12 +104,12 @@ def array_of(name: str) -> int | None:
 
 
 def cancel(name: str, tasks: Sequence[str]) -> None:
-    """Cancel jobs, if they are still of this name.
+    """Cancel jobs, if they are still of this name; without numbers all of this name.
 
     Raises:
         QueueError: SLURM does not answer.
     """
-    for start in range(0, len(tasks), _AT_ONCE):
+    for start in range(0, max(len(tasks), 1), _AT_ONCE):
         _said("scancel", f"--name={name}", *tasks[start : start + _AT_ONCE])
 
 
