@@ -95,15 +95,14 @@ def _teller(folder: Path, place: int) -> Callable[[Progress], None]:
 
 
 def _go_back(number: str) -> bool:
-    """Put this job back into the queue; return whether all is as it should be."""
+    """Put this job back into the queue if SLURM is not ending it; return whether all is well."""
     try:
         state = queue.state_of(number)
-        if state == "CANCELLED":
-            print("ablate: cancelled; its runs can go on in another job", flush=True)
+        if state != "RUNNING":  # it was cancelled, or put back, or its time is over
+            print(f"ablate: told to stop; SLURM says {state or 'nothing'}", flush=True)
             return True
-        if state != "PENDING":  # else SLURM has put it back itself
-            print("ablate: told to stop; going back into the queue", flush=True)
-            queue.requeue(number)
+        print("ablate: told to stop; going back into the queue", flush=True)
+        queue.requeue(number)
     except queue.QueueError as error:
         print(f"ablate: not put back into the queue: {error}", file=sys.stderr, flush=True)
         return False
