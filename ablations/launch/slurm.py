@@ -1,4 +1,4 @@
-"""Runs as jobs of SLURM, submitted as arrays through submitit. The only file that imports it.
+"""Runs as jobs of SLURM, submitted as arrays through submitit (`slurm_submit`).
 
 What becomes of a run is read in the ledger, and what becomes of its job is asked of SLURM; nobody
 waits for submitit's results, which without a database daemon never come, and which another job of
@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +23,8 @@ from ablations.launch import slurm_queue as queue
 from ablations.launch import submissions
 from ablations.launch.job import Ended, Job, left_by
 from ablations.launch.pool import Event
-from ablations.launch.slurm_node import STOP_SIGNAL
 from ablations.launch.slurm_options import Slurm, check_home
+from ablations.launch.slurm_submit import Refused, flags_of, submit
 from ablations.launch.submissions import Submission
 from ablations.leases import Claim, Lease
 from ablations.ledger import TERMINAL, Ledger
@@ -45,18 +42,9 @@ _TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"})
 _THERE = queue.PENDING | queue.UNDERWAY - {"COMPLETING"}
 _ARRAY_JOBS = 1000  # of an array at most, and waiting in the queue
 _USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "Prolog")
-_FULL = ("MaxSubmit", "MaxJob", "temporarily", "contact", "timed out", "Unable to")
-_STOP_AHEAD = 120  # seconds before the end of a job; SLURM may be a minute early
-# What a person's environment would put over the words of a batch script.
-_OVER = {
-    "partition": "SBATCH_PARTITION",
-    "account": "SBATCH_ACCOUNT",
-    "qos": "SBATCH_QOS",
-    "time": "SBATCH_TIMELIMIT",
-    "gpus-per-node": "SBATCH_GPUS_PER_NODE",
-    "mem": "SBATCH_MEM_PER_NODE",
-}
-_ALWAYS_OVER = ("JOB_NAME", "ARRAY_INX", "REQUEUE", "NO_REQUEUE", "SIGNAL", "OPEN_MODE", "OVERLAP")
+_FULL = ("MaxSubmit", "MaxJob", "job submit limit")  # refusals that pass as jobs end
+_LATER = ("temporarily", "contact", "timed out", "Unable to")  # and those that pass by themselves
+_PAUSE_SECONDS = 60.0  # after a refusal
 
 
 @dataclass
@@ -100,6 +88,7 @@ class SlurmCluster:
     _placed: list[_Placed] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
     _submitting: Submission | None = None
+    _pause: float = 0.0  # of `time.monotonic`: until when nothing is submitted
 
     def __enter__(self) -> SlurmCluster:
         check_home(self.home)
@@ -108,7 +97,7 @@ class SlurmCluster:
         self._answered = self._began = time.monotonic()
         try:
             self._cluster = queue.cluster()
-            queue.check(_flags(self.slurm, self._cpus))
+            queue.check(flags_of(self.slurm, self._cpus))
         except queue.QueueError as error:
             raise RequestError(f"--launch slurm: {error}; nothing was submitted") from None
         return self
@@ -118,13 +107,13 @@ class SlurmCluster:
         left = [one for one in self._placed if one.submission is not None and not one.ended]
         error = details[1]
         goes_on = isinstance(error, KeyboardInterrupt) and error.args == ("SIGTERM",)
-        if left and goes_on:
+        if not goes_on:
+            self._cancel(left)
+        elif left:
             self.say(
                 f"{len(left)} jobs go on in SLURM, and the same command follows them; to end them:"
                 f" scancel {' '.join(sorted({one.task.partition('_')[0] for one in left}))}"
             )
-        else:
-            self._cancel(left)
         for follow in self._follow.values():
             if follow.lease is not None:
                 follow.lease.release()
@@ -136,9 +125,11 @@ class SlurmCluster:
         """
         self._placed = [_Placed(slot, self._own(job)) for slot, job in enumerate(jobs)]
         self._attach()
-        while not all(one.ended for one in self._placed):
+        while True:
             self._submit(at_most)
             yield from self._look(at_most)
+            if all(one.ended for one in self._placed):
+                break
             for _ in range(round(_LOOK_SECONDS[time.monotonic() - self._began > 60.0])):
                 yield Event(what="pulse", slot=-1)
                 time.sleep(1.0)
@@ -195,43 +186,43 @@ class SlurmCluster:
         running = sum(one.begun and not one.ended for one in self._placed if one.submission)
         if at_most is not None and running >= at_most:
             return
+        if time.monotonic() < self._pause:
+            return
         count = min(self._cluster.longest_array, _ARRAY_JOBS, len(waiting))
         room = count if at_most is None else at_most - running
-        while not self._submitted(waiting[:count], min(room, count)):
-            if count == 1 or not running + len(queued):
+        while refusal := self._refusal(waiting[:count], min(room, count)):
+            if not any(word in refusal for word in _FULL + _LATER):
+                raise RequestError(f"--launch slurm: {refusal}")
+            if count == 1 or not any(word in refusal for word in _FULL):
+                self._pause = time.monotonic() + _PAUSE_SECONDS
+                self._tolerate(refusal)
                 return
             count = max(count // 2, 1)
 
-    def _submitted(self, ones: Sequence[_Placed], at_once: int) -> bool:
-        """Submit jobs as an array; return whether SLURM took them, now or when it answers.
-
-        Raises:
-            RequestError: it refuses them.
-        """
+    def _refusal(self, ones: Sequence[_Placed], at_once: int) -> str:
+        """Submit jobs as an array; return why SLURM did not take them, empty where it did."""
         made = submissions.create(self.home, self._cluster.name, [one.job for one in ones])
         lease = Claim(made.folder).attempt()
         self._submitting = made
+        array: int | None = None
         try:
-            array = _submit(made, self.slurm, self._cpus, at_once)
-        except _Refused as error:
-            # It may have taken them all the same, when its answer was lost.
-            with contextlib.suppress(queue.QueueError):
-                array = queue.array_of(made.name) or 0
-            if not array:
+            array = submit(made, self.slurm, self._cpus, at_once)
+        except Refused as error:
+            with contextlib.suppress(queue.QueueError):  # its answer may only have been lost
+                array = queue.array_of(made.name)
+            if array is None:
                 if lease is not None:
                     lease.release()
                 self._submitting = None
                 submissions.remove(made)
-                self._tolerate(str(error), refused=not any(word in str(error) for word in _FULL))
-                return False
+                return str(error)
         made = submissions.with_array(made, array)
         self._follow[made.folder] = _Follow(made, lease, at_once)
         for place, one in enumerate(ones):
             one.submission, one.place, one.begun, one.left = made, place, False, None
         self._submitting = None
-        self._answered = time.monotonic()
         self.say(f"submitted {len(ones)} jobs to SLURM as {array} ({made.name})")
-        return True
+        return ""
 
     def _look(self, at_most: int | None) -> Iterator[Event]:
         """Ask SLURM and the ledger what became of the jobs, and yield it."""
@@ -287,7 +278,7 @@ class SlurmCluster:
         again = again and state != "CANCELLED"
         if now - one.left < (_SETTLED_SECONDS if again else _CERTAIN_SECONDS):
             return
-        said = _last_words(one.submission.log(one.place))
+        said = submissions.last_words(one.submission.log(one.place))
         words = f"its SLURM job {one.task} ended {state or 'and is not known any more'}"
         if state == "CANCELLED":
             ended: list[Ended] = []
@@ -361,18 +352,14 @@ class SlurmCluster:
             follow.at_once = at_once
             queue.throttle(follow.submission.array, at_once)
 
-    def _tolerate(self, words: str, *, refused: bool = False) -> None:
+    def _tolerate(self, words: str) -> None:
         """Wait for a SLURM that does not answer, for a while.
 
         Raises:
-            RequestError: it refuses what was asked, or was silent for too long.
+            RequestError: it was silent for too long.
         """
-        if refused:
-            raise RequestError(f"--launch slurm: {words}")
         if time.monotonic() - self._answered > _SILENT_SECONDS:
-            raise RequestError(
-                f"SLURM did not do what was asked for {_SILENT_SECONDS / 60:.0f} min: {words}"
-            )
+            raise RequestError(f"SLURM was silent for {_SILENT_SECONDS / 60:.0f} min: {words}")
         if words not in self._told:
             self._told.add(words)
             self.say(f"SLURM: {words}; asking again")
@@ -406,89 +393,3 @@ class SlurmCluster:
     def _is_done(self, submission: Submission) -> bool:
         runs = (run for several in submission.runs for run in several)
         return all(self._ledger.status(run) == "finished" for run in runs)
-
-
-class _Refused(Exception):
-    """SLURM did not take a submission."""
-
-
-def _flags(slurm: Slurm, cpus: int) -> dict[str, str]:
-    """Return what is asked of SLURM in its own words, as the checks of `slurm_options` let it."""
-    wanted = {
-        "partition": slurm.partition,
-        "account": slurm.account,
-        "qos": slurm.qos,
-        "time": slurm.minutes,
-        "cpus-per-task": cpus,
-        "gpus-per-node": slurm.gpus,
-        "mem": slurm.mem,
-    }
-    return {name: str(value) for name, value in wanted.items() if value is not None}
-
-
-def _submit(made: Submission, slurm: Slurm, cpus: int, at_once: int) -> int:
-    """Submit an array through submitit and return its number.
-
-    Raises:
-        _Refused: SLURM did not take it, or its answer was lost.
-    """
-    import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    flags = _flags(slurm, cpus)
-    minutes = slurm.minutes
-    ahead = _STOP_AHEAD if minutes is None else min(_STOP_AHEAD, minutes * 20)
-    # What submitit puts in place of its own `python`: its words follow, and are not read there.
-    entry = [sys.executable, "-u", "-P", "-m", "ablations.launch.slurm_node"]
-    executor = submitit.SlurmExecutor(folder=made.folder, python=shlex.join(entry))
-    executor.update_parameters(
-        job_name=made.name,
-        time=None,  # of `additional_parameters`, or the partition's own; submitit's is 5 minutes
-        wckey=None,
-        nodes=1,
-        ntasks_per_node=1,
-        array_parallelism=at_once,
-        stderr_to_stdout=True,
-        # `srun` does not take over the CPUs of its job since SLURM 22.05.
-        srun_args=[f"--cpus-per-task={cpus}"],
-        additional_parameters={**flags, "requeue": True, "signal": f"{STOP_SIGNAL}@{ahead}"},
-    )
-    try:
-        with _without(flags):
-            jobs = executor.map_array(int, range(len(made.runs)))
-    except (FailedJobError, FailedSubmissionError) as error:
-        raise _Refused(" ".join(str(error).split())) from None
-    for pickle in made.folder.glob("*.pkl"):  # of submitit; nobody is to read them
-        pickle.unlink()
-    return int(jobs[0].job_id.partition("_")[0])
-
-
-@contextlib.contextmanager
-def _without(flags: dict[str, str]) -> Iterator[None]:
-    """Take away what sbatch would put over the script's words, or hand down from a job around."""
-    names = {f"SBATCH_{name}" for name in _ALWAYS_OVER} | {
-        _OVER[one] for one in flags if one in _OVER
-    }
-    if "SLURM_JOB_ID" in os.environ:
-        inside = ("SLURM_", "SLURMD_", "SRUN_")
-        names |= {one for one in os.environ if one.startswith(inside) and one != "SLURM_CONF"}
-    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(taken)
-
-
-def _last_words(log: Path | None) -> str:
-    """Return the last line of a job's log, and where it is, to be put after other words."""
-    if log is None:
-        return (
-            "; it left no log: is the home on a file system that the nodes see under the same path?"
-        )
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - 4096, 0))
-        lines = file.read().decode("utf-8", "replace").split("\n")
-    own = ("srun: Force Terminated", "srun: Terminating")  # which only say that it ended
-    telling = [line.strip() for line in lines if line.strip() and not line.startswith(own)]
-    last = telling[-1] if telling else "nothing"
-    return f"; its log ends: {last:.200} ({log})"

@@ -182,6 +182,21 @@ def progress_of(folder: Path, place: int) -> Progress | None:
         return None
 
 
+def last_words(log: Path | None) -> str:
+    """Return the last line of a job's log, and where it is, to be put after other words."""
+    if log is None:
+        return (
+            "; it left no log: is the home on a file system that the nodes see under the same path?"
+        )
+    with log.open("rb") as file:
+        file.seek(max(log.stat().st_size - 4096, 0))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    own = ("srun: Force Terminated", "srun: Terminating")  # which only say that it ended
+    telling = [line.strip() for line in lines if line.strip() and not line.startswith(own)]
+    last = telling[-1] if telling else "nothing"
+    return f"; its log ends: {last:.200} ({log})"
+
+
 def _record(submission: Submission) -> None:
     tree = {
         "schema_version": SCHEMA,

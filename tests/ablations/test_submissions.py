@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ablations.ledger import Ledger
 from lightning_modules import Execution
 from lightning_modules.execution import Progress, Tracking
 from recipes import edit, hook, load
-from tests.ablations.conftest import ablate
+from tests.ablations.conftest import Said
 
 TINY = load("tiny")
 NAMES = ("a b", "a;b", "$(id)", "`id`", "a\nb", "a'b", 'a"b', "-a", "", "a%j", "a\\b", "ä", "a\n")
@@ -87,9 +88,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         check_installed()
 
 
-def test_options_of_slurm_without_it_are_refused(tmp_path: Path) -> None:
-    words = ("--base", "tiny", "--add", "ls", "--slurm-mem", "4G", "--home", tmp_path / "home")
-    said = ablate(*words, folder=tmp_path)
+def test_options_of_slurm_without_it_are_refused(call: Callable[..., Said]) -> None:
+    said = call("--base", "tiny", "--add", "ls", "--slurm-mem", "4G")
     assert (said.code, said.out) == (2, "")
     assert "--slurm-mem goes with --launch slurm" in said.err
 
