@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +25,11 @@ from ablations.launch import slurm_queue as queue
 from ablations.launch.job import Job
 from ablations.launch.local import LocalPool
 from ablations.launch.pool import Event
+from ablations.launch.slurm import SlurmCluster
 from ablations.launch.slurm_options import Slurm
 from ablations.ledger import Ledger
 from lightning_modules import Execution
-from recipes import edit, load
+from recipes import edit, hook, load
 from tests.ablations.conftest import ABLATE, ablate, without_wandb
 
 _MISSING = [
@@ -41,26 +46,61 @@ pytestmark = [
     pytest.mark.skipif(bool(_MISSING), reason=f"no {', '.join(_MISSING)}; .ci/slurm-cluster start"),
 ]
 TIMES = {"seconds", "train_seconds", "data_seconds", "train_images_per_second", "peak_memory_bytes"}
-LONG = edit(load("tiny"), {"optim.epochs": 10})
+# Slow until a file says otherwise: so that what is to happen during a run does, on any machine.
+MODULE = """
+    import time
+    from pathlib import Path
+
+    HURRY = Path(__file__).with_name("hurry")
+
+    def slow(images, targets):
+        if not HURRY.exists():
+            time.sleep(0.3)
+        return images, targets
+"""
 STUDY = (
     *("--base", "tiny", "--add", "ls,se", "--design", "one-at-a-time", "--seeds", "1"),
     *("--set", "optim.epochs=3", "--track", "none", "--device", "cpu", "--study", "s"),
     *("--format", "json"),
 )
-PATIENCE = 300.0
+PATIENCE = 400.0
+FOLDER = Path(os.environ.get("SLURM_CONF", "")).parent  # of the cluster that was started
 
 
-def job(home: Path, cache: Path, run: str = "r", **execution: Any) -> Job:
-    about = {"checkpoint_seconds": 0.1, "keep": "last"} | execution
-    return Job(
-        run=run,
-        arm="base",
-        seed=0,
-        recipe=LONG,
-        data="digits",
-        home=home,
-        execution=Execution(cache=cache, device="cpu", threads=1, **about),
-    )
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """A user's module, which the nodes find where this Python does."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "slurm_hooks.py").write_text(textwrap.dedent(MODULE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.syspath_prepend(str(folder))
+        yield importlib.import_module("slurm_hooks")
+    del sys.modules["slurm_hooks"]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory, own: ModuleType) -> Callable[..., Job]:
+    cache = tmp_path_factory.mktemp("cache")
+    recipe = edit(load("tiny"), {"optim.epochs": 6, "custom.slow": hook("batch", own.slow)})
+
+    def job(home: Path, run: str = "r") -> Job:
+        return Job(
+            run=run,
+            arm="base",
+            seed=0,
+            recipe=recipe,
+            data="digits",
+            home=home,
+            execution=Execution(cache=cache, device="cpu", threads=1, checkpoint_seconds=0.1),
+        )
+
+    return job
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(own: ModuleType) -> None:
+    own.HURRY.unlink(missing_ok=True)
 
 
 def results(home: Path) -> dict[str, Any]:
@@ -79,16 +119,15 @@ def results(home: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Any:
-    """The run of `LONG`, made by a worker of this machine in one go."""
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Job], own: ModuleType
+) -> Any:
+    """The run, made by a worker of this machine in one go."""
     home = tmp_path_factory.mktemp("undisturbed")
+    own.HURRY.touch()
     with LocalPool(1, ("cpu",), 1, track=False) as pool:
-        list(pool.run([job(home, cache)]))
+        list(pool.run([make(home)]))
+    own.HURRY.unlink()
     (found,) = results(home).values()
     return found
 
@@ -100,26 +139,30 @@ def emptied() -> Iterator[None]:
         subprocess.run(["scancel", f"--user={os.geteuid()}"], check=True)
 
 
-def followed(
-    home: Path, cache: Path, disturb: Callable[[str], None], **slurm: Any
-) -> tuple[list[Event], list[str]]:
+@pytest.fixture
+def follow(
+    tmp_path: Path, make: Callable[..., Job], own: ModuleType
+) -> Callable[..., tuple[list[Event], list[str]]]:
     """Make a run, disturb its job once when it has a checkpoint; return events and what is said."""
-    from ablations.launch.slurm import SlurmCluster
 
-    events: list[Event] = []
-    said: list[str] = []
-    disturbed = False
-    deadline = time.monotonic() + PATIENCE
-    with SlurmCluster(Slurm(**slurm), home, 1, said.append) as launcher:
-        for event in launcher.run([job(home, cache)]):
-            assert time.monotonic() < deadline, (events[-3:], said)
-            events += [event] if event.what != "pulse" else []
-            if not disturbed and list((home / "runs/r/checkpoint").glob("*.ckpt")):
-                disturbed = True
-                (number,) = launcher.numbers
-                disturb(number)
-    assert disturbed
-    return events, said
+    def followed(disturb: Callable[[str], None], **slurm: Any) -> tuple[list[Event], list[str]]:
+        events: list[Event] = []
+        said: list[str] = []
+        disturbed = False
+        deadline = time.monotonic() + PATIENCE
+        with SlurmCluster(Slurm(**slurm), tmp_path, 1, said.append) as launcher:
+            for event in launcher.run([make(tmp_path)]):
+                assert time.monotonic() < deadline, (events[-3:], said)
+                events += [event] if event.what != "pulse" else []
+                if not disturbed and list((tmp_path / "runs/r/checkpoint").glob("*.ckpt")):
+                    disturbed = True
+                    (number,) = launcher.numbers
+                    disturb(number)
+                if event.what == "lost":
+                    own.HURRY.touch()
+        return events, said
+
+    return followed
 
 
 def pid_of(home: Path) -> int:
@@ -143,32 +186,36 @@ def test_a_study_gives_the_same_as_on_this_machine(tmp_path: Path) -> None:
     assert "trained nothing" in again.err
 
 
-@pytest.mark.parametrize("how", ["killed", "requeued", "told to stop", "pre-empted"])
-def test_a_disturbed_run_goes_on_and_ends_as_undisturbed(
-    how: str, undisturbed: Any, cache: Path, tmp_path: Path
-) -> None:
-    pids = []
+HOW = ("killed", "requeued", "told to stop", "out of time", "pre-empted", "without its node")
 
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_disturbed_run_goes_on_and_ends_as_undisturbed(
+    how: str, undisturbed: Any, follow: Callable[..., Any], tmp_path: Path
+) -> None:
     def disturb(number: str) -> None:
-        pids.append(pid_of(tmp_path))
         if how == "killed":
-            os.kill(pids[0], signal.SIGKILL)
+            os.kill(pid_of(tmp_path), signal.SIGKILL)
         elif how == "requeued":
             told("scontrol", "requeue", number)
-        elif how == "told to stop":  # as SLURM does before the end of its time
+        elif how == "told to stop":
             told("scancel", "--signal=USR2", number)
-        else:
+        elif how == "out of time":
+            told("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+        elif how == "pre-empted":
             words = ("--partition=urgent", "--nodes=2", "--ntasks-per-node=1", "--time=1")
             told("sbatch", *words, "--output=/dev/null", "--wrap=sleep 5")
+        else:
+            lose_node(number, pid_of(tmp_path))
 
-    events, said = followed(tmp_path, cache, disturb)
+    try:
+        events, said = follow(disturb, time=3600.0)
+    finally:
+        if how == "without its node":
+            bring_nodes_back()
     assert events[-1].status == "finished", (events[-1], said)
-    assert [event.what for event in events if event.what in ("started", "lost", "ended")] == [
-        "started",
-        "lost",
-        "started",
-        "ended",
-    ]
+    kinds = [event.what for event in events if event.what in ("started", "lost", "ended")]
+    assert kinds == ["started", "lost", "started", "ended"]
     (lost,) = (event.message for event in events if event.what == "lost")
     if how == "killed":
         assert "ended FAILED; its log ends: " in lost
@@ -178,42 +225,44 @@ def test_a_disturbed_run_goes_on_and_ends_as_undisturbed(
     assert lost.endswith("going on from its last checkpoint")
     (found,) = results(tmp_path).values()
     assert found == undisturbed
-    assert pid_of_log(tmp_path) is None  # the folder is gone: all is finished
+    assert not list((tmp_path / "submissions").iterdir())
 
 
-def pid_of_log(home: Path) -> Path | None:
-    return next(iter((home / "submissions").glob("*/*.out")), None)
+def lose_node(number: str, pid: int) -> None:
+    """End the daemon of a job's node and the run there, as one, for SLURM to see."""
+    shown = subprocess.run(["scontrol", "show", "job", number], capture_output=True, text=True)
+    node = next(word[9:] for word in shown.stdout.split() if word.startswith("NodeList="))
+    daemon = int((FOLDER / f"slurmd.{node}.pid").read_text())
+    os.kill(daemon, signal.SIGKILL)
+    told("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+    os.kill(pid, signal.SIGKILL)
 
 
-def test_a_run_that_takes_longer_than_its_jobs_may_goes_on_in_the_next(
-    undisturbed: Any, cache: Path, tmp_path: Path
+def bring_nodes_back() -> None:
+    for node in ("n1", "n2"):
+        try:
+            os.kill(int((FOLDER / f"slurmd.{node}.pid").read_text()), 0)
+        except ProcessLookupError:
+            told("slurmd", "-c", "-N", node)
+            told("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+
+def test_a_job_that_a_person_cancels_is_not_submitted_again(
+    follow: Callable[..., Any], tmp_path: Path
 ) -> None:
-    def disturb(number: str) -> None:  # as if most of the hour were over
-        told("scontrol", "update", f"JobId={number}", "TimeLimit=1")
-
-    events, said = followed(tmp_path, cache, disturb, time=3600.0)
-    assert events[-1].status == "finished", (events[-1], said)
-    (found,) = results(tmp_path).values()
-    assert found == undisturbed
-
-
-def test_a_job_that_a_person_cancels_is_not_submitted_again(cache: Path, tmp_path: Path) -> None:
-    events, _ = followed(tmp_path, cache, lambda number: told("scancel", number))
+    events, _ = follow(lambda number: told("scancel", number))
     assert [event.status for event in events if event.what == "ended"] == ["interrupted"]
     assert "was cancelled; the same command goes on" in events[-1].message
     assert Ledger(tmp_path).status("r") == "interrupted"
 
 
 def test_a_run_whose_jobs_leave_without_a_word_twice_has_failed(
-    cache: Path, tmp_path: Path
+    make: Callable[..., Job], tmp_path: Path
 ) -> None:
-    from ablations.launch.slurm import SlurmCluster
-
-    for folder in ("runs/r", "submissions"):
-        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "submissions").mkdir()
+    events = []
     with SlurmCluster(Slurm(), tmp_path, 1, print) as launcher:
-        events = []
-        for event in launcher.run([job(tmp_path, cache)]):
+        for event in launcher.run([make(tmp_path)]):
             events.append(event)
             for folder in (tmp_path / "submissions").iterdir():
                 (folder / "job-0.json").write_text("{}")  # a node cannot make sense of that
@@ -280,8 +329,6 @@ def test_ctrl_c_cancels_what_was_submitted(tmp_path: Path) -> None:
 def test_what_the_cluster_does_not_have_is_refused_before_anything_is_kept(
     words: dict[str, Any], tmp_path: Path
 ) -> None:
-    from ablations.launch.slurm import SlurmCluster
-
     refused = pytest.raises(RequestError, match="--launch slurm: sbatch: .*nothing was submitted")
     with refused, SlurmCluster(Slurm(**words), tmp_path, 1, print):
         pass
@@ -289,13 +336,11 @@ def test_what_the_cluster_does_not_have_is_refused_before_anything_is_kept(
 
 
 def test_the_batch_script_holds_what_was_asked_and_no_environment(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ablations.launch.slurm import SlurmCluster
-
     monkeypatch.setenv("MY_SECRET", "correct horse battery staple")
     monkeypatch.setenv("SBATCH_TIMELIMIT", "7")
-    jobs = [job(tmp_path, cache, run=f"r{number}") for number in range(3)]
+    jobs = [make(tmp_path, f"r{number}") for number in range(3)]
     asked = Slurm(partition="normal", time=1800.0, mem="100M")
     with SlurmCluster(asked, tmp_path, 1, print) as launcher:
         for event in launcher.run(jobs, at_most=1):
