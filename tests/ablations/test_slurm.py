@@ -60,7 +60,8 @@ MODULE = """
 """
 STUDY = (
     *("--base", "tiny", "--add", "ls,se", "--design", "one-at-a-time", "--seeds", "1"),
-    *("--set", "optim.epochs=3", "--track", "none", "--device", "cpu", "--study", "s"),
+    *("--set", "optim.epochs=3", "--set", "optim.warmup_epochs=0", "--track", "none"),
+    *("--device", "cpu", "--study", "s"),
     *("--format", "json"),
 )
 PATIENCE = 400.0
