@@ -11,6 +11,7 @@ from typing import Any
 
 from ablations.errors import RequestError
 from ablations.launch.ray_options import RayOptions
+from ablations.launch.slurm_options import slurm_of
 from ablations.plans import FAILED
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest
@@ -62,6 +63,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
     return Options(
         launch=arguments.launch,
         ray=_ray(arguments),
+        slurm=slurm_of(arguments, seconds_of),
         device=arguments.device,
         devices=arguments.devices,
         slots=arguments.slots,

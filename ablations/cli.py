@@ -124,7 +124,7 @@ def _refusals() -> tuple[type[Exception], ...]:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt("SIGTERM")  # jobs on a cluster outlive this process, not a Ctrl-C
 
 
 def _carry_out(words: list[str]) -> int:

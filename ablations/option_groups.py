@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablations.launch.slurm_options import slurm_options
+
 
 def request_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which study is wanted."""
@@ -85,8 +87,8 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--launch",
         default="local",
-        metavar="local|ray",
-        help="where runs are made: on this machine, or on a Ray cluster",
+        metavar="local|ray|slurm",
+        help="where runs are made: on this machine, on a Ray cluster, or as jobs of SLURM",
     )
     parser.add_argument(
         "--ray-address",
@@ -97,6 +99,7 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray-gpus", type=float, metavar="N", help="of a run (1 where the cluster has some)"
     )
+    slurm_options(parser)
     parser.add_argument("--slots", type=whole, metavar="N", help="runs at once")
     parser.add_argument(
         "--devices",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ablations.errors import RequestError
-from ablations.launch import on_ray, ray_options
+from ablations.launch import on_ray, ray_options, slurm_options
 from ablations.launch.job import Job
 from ablations.ledger import TERMINAL, Ledger
 from ablations.measuring import Measured, expect, measure
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ablations.launch.pool import Launcher
 
 ASK_ABOVE_SECONDS = 3600.0
-LAUNCHERS = ("local", "ray")
+LAUNCHERS = ("local", "ray", "slurm")
 
 
 def carry_out(
@@ -172,7 +172,7 @@ def _crew(
         if not local:
             stack.close()  # the workers of here have nothing more to do
             say(f"joining where the runs are made: {options.launch} ...")
-            launcher = stack.enter_context(_elsewhere(options, ledger, slots))
+            launcher = stack.enter_context(_elsewhere(options, ledger, slots, say))
         open_or_freeze(prepared, ledger, [one.plain() for one in certificates])
         remember(plan.study, slots, paces, ledger, paid(plan.layout, expected))
         yield Crew(
@@ -183,8 +183,14 @@ def _crew(
         )
 
 
-def _elsewhere(options: Options, ledger: Ledger, slots: Slots) -> Launcher:
+def _elsewhere(
+    options: Options, ledger: Ledger, slots: Slots, say: Callable[[str], None]
+) -> Launcher:
     """Return what makes the runs on other machines than this one, or beside it."""
+    if options.launch == "slurm":
+        from ablations.launch.slurm import SlurmCluster
+
+        return SlurmCluster(options.slurm, ledger.home, slots.threads, say)
     return on_ray.RayCluster(options.ray, ledger.home, slots.threads, options.device)
 
 
@@ -343,6 +349,8 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
         raise RequestError(f"--launch {launch!r}: choose from {', '.join(LAUNCHERS)}{hint}")
     if launch == "ray":
         ray_options.check_installed()
+    if launch == "slurm":
+        slurm_options.check_installed()
     if devices < 1:
         raise RequestError(f"--devices {devices}: give 1 or more")
     if slots is not None and slots < 1:

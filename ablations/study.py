@@ -27,6 +27,7 @@ from ablations.designs import lay_out
 from ablations.designs.expected import error_df
 from ablations.errors import RequestError
 from ablations.launch.ray_options import RayOptions
+from ablations.launch.slurm_options import Slurm
 from ablations.ledger import TERMINAL, Ledger, run_ids
 from ablations.minival import check_held_out
 from ablations.nulls import with_nulls
@@ -62,8 +63,9 @@ EMBEDDED = "digits"
 class Options:
     """How a study is carried out; nothing here changes a result or a run's identity."""
 
-    launch: str = "local"  # or ray
+    launch: str = "local"  # or ray, slurm
     ray: RayOptions = RayOptions()
+    slurm: Slurm = Slurm()
     device: str = "auto"
     devices: int = 1  # per run: GPUs, or processes on a CPU
     slots: int | None = None  # runs at once; None: one per GPU, or per core

@@ -34,7 +34,10 @@ OURS = {*MAY_IMPORT, "tests"}
 # of a mistake there.
 RECIPES_EXCEPTION = {Path("recipes/yaml.py"): {"omegaconf", "yaml"}}
 IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb")
-EXTRAS = {"lightning_modules/data/huggingface.py": "hf"}  # the optional part that a file needs
+EXTRAS = {  # the optional part that a file needs
+    "lightning_modules/data/huggingface.py": "hf",
+    "ablations/launch/slurm_submit.py": "slurm",
+}
 HEAVY = ("pytorch_lightning", "ray", "timm", "torch", "torchvision", "wandb")
 
 
