@@ -59,8 +59,10 @@ class _Given:
 class RayCluster:
     """A launcher of Ray tasks, one for each training."""
 
-    def __init__(self, options: RayOptions, home: Path, threads: int, device: str) -> None:
-        self._options, self._ledger = options, Ledger(home)
+    def __init__(
+        self, options: RayOptions, home: Path, threads: int, device: str, devices: int = 1
+    ) -> None:
+        self._options, self._ledger, self._devices = options, Ledger(home), devices
         self._cpus = options.cpus or threads
         self._device, self._gpus = device, 0.0
         self._temporary: str | None = None
@@ -244,7 +246,7 @@ class RayCluster:
         """
         has = self._ray.cluster_resources().get("GPU", 0.0) >= 1
         given, wants = self._options.gpus, self._device
-        self._gpus = (1.0 if has and wants != "cpu" else 0.0) if given is None else given
+        self._gpus = (self._devices if has and wants != "cpu" else 0.0) if given is None else given
         if wants == "cuda" and not self._gpus:
             raise RequestError("--device cuda: the nodes of the Ray cluster have no GPU to give")
         if self._able():

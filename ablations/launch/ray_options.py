@@ -19,7 +19,7 @@ class RayOptions:
 
     address: str | None = None  # host:port, or auto for what RAY_ADDRESS or this machine has
     cpus: int | None = None  # of a run; None: the threads of a worker here
-    gpus: float | None = None  # of a run; None: one where the cluster has any
+    gpus: float | None = None  # of a run; None: one per device where it has any
 
     def __post_init__(self) -> None:
         if self.address is not None and not re.fullmatch(
