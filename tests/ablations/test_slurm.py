@@ -269,7 +269,7 @@ def test_a_run_whose_jobs_leave_without_a_word_twice_has_failed(
                 (folder / "job-0.json").write_text("{}")  # a node cannot make sense of that
     assert events[-1].status == Ledger(tmp_path).status("r") == "failed"
     assert "ended FAILED, the 2. of this run; its log ends: " in events[-1].message
-    assert "of another version" in events[-1].message
+    assert "by another version" in events[-1].message
 
 
 def begun(home: Path, *more: str) -> subprocess.Popen[str]:
