@@ -26,6 +26,7 @@ from ablations.option_groups import (
     rope_option,
     whole,
 )
+from ablations.output import show_result
 from recipes import RecipeError
 from recipes.library import is_file_name
 
@@ -131,7 +132,7 @@ def _carry_out(words: list[str]) -> int:
     try:
         arguments = _parse(words)
     except SystemExit as stop:  # argparse's --help and --version, printed without a flush
-        commands.show_result("")
+        show_result("")
         return int(stop.code or 0)
     return int(arguments.carry_out(arguments))
 
