@@ -191,7 +191,9 @@ def _elsewhere(
         from ablations.launch.slurm import SlurmCluster
 
         return SlurmCluster(options.slurm, ledger.home, slots.threads, say)
-    return on_ray.RayCluster(options.ray, ledger.home, slots.threads, options.device)
+    return on_ray.RayCluster(
+        options.ray, ledger.home, slots.threads, options.device, options.devices
+    )
 
 
 def _train(
