@@ -62,9 +62,9 @@ class RayCluster:
     def __init__(
         self, options: RayOptions, home: Path, threads: int, device: str, devices: int = 1
     ) -> None:
-        self._options, self._ledger, self._devices = options, Ledger(home), devices
-        self._cpus = options.cpus or threads
-        self._device, self._gpus = device, 0.0
+        self._options, self._ledger = options, Ledger(home)
+        self._cpus = options.cpus or max(threads, devices)
+        self._device, self._devices, self._gpus = device, devices, 0.0
         self._temporary: str | None = None
         self._pending: dict[Any, _Given] = {}
         self._mark = self._ledger.home / f".seen.{secrets.token_hex(16)}"  # `doctor` knows such
@@ -242,13 +242,21 @@ class RayCluster:
         """Settle what a run takes; refuse what no node has, which Ray would wait for.
 
         Raises:
-            RequestError: no node has them.
+            RequestError: no node has them, or a run cannot use them.
         """
         has = self._ray.cluster_resources().get("GPU", 0.0) >= 1
-        given, wants = self._options.gpus, self._device
-        self._gpus = (self._devices if has and wants != "cpu" else 0.0) if given is None else given
+        given, wants, devices = self._options.gpus, self._device, self._devices
+        self._gpus = (devices if has and wants != "cpu" else 0.0) if given is None else given
+        if wants not in ("auto", "cpu", "cuda"):
+            raise RequestError(f"--device {wants}: Ray chooses each run's GPUs; use cuda or auto")
         if wants == "cuda" and not self._gpus:
             raise RequestError("--device cuda: the nodes of the Ray cluster have no GPU to give")
+        if self._gpus and wants == "cpu":
+            raise RequestError(f"--ray-gpus {self._gpus:g} with --device cpu: give one of them")
+        if devices > 1 and self._gpus not in (0.0, devices):
+            raise RequestError(f"--ray-gpus {self._gpus:g} with --devices {devices}: give as many")
+        if self._cpus < devices:
+            raise RequestError(f"--ray-cpus {self._cpus} with --devices {devices}: give one each")
         if self._able():
             return
         each = "; ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ def carry_out(job: Job, mark: Path, paths: Sequence[str]) -> list[Ended]:
     if not sees(mark):
         raise Blind(f"{os.uname().nodename} does not see {mark.parent}")
     sys.path.extend(path for path in paths if path not in sys.path)
+    # Ray cancels a task by SIGINT, which all processes of a cluster that a shell started in the
+    # background ignore: its runs would go on until they are killed, recorded as running.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _settle()
     watch = _Watch(job)
     try:

@@ -92,7 +92,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 HEAD = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell has it that starts it in the background
 from ray.cluster_utils import Cluster
 node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
 head = {**node, "num_cpus": 0}
