@@ -244,8 +244,7 @@ def bring_nodes_back() -> None:
         try:
             os.kill(int((FOLDER / f"slurmd.{node}.pid").read_text()), 0)
         except ProcessLookupError:
-            told("slurmd", "-c", "-N", node)
-            told("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            told("slurmd", "-c", "-N", node)  # its jobs find it back in service by themselves
 
 
 def test_a_job_that_a_person_cancels_is_not_submitted_again(
