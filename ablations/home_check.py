@@ -19,9 +19,10 @@ from pathlib import Path
 
 from ablations.errors import RequestError
 from ablations.leases import STALE_SECONDS, Claim, Holder, holder_of
-from ablations.ledger import TERMINAL, Ledger, digest_of
+from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.checkpoint_files import FOLDER, checkpoints
+from lightning_modules.files import digest_of
 
 SCHEMA_VERSION = 1
 _ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")  # as `write_aside` and `leases` name what they write

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.errors import RequestError
+
 SCHEMA = 1
 BEAT_SECONDS = 10.0
 # Of no change, until a lease of another machine is stale. Twice the 60 s for which NFS may show
@@ -165,10 +167,10 @@ def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator
 
     Raises:
         OSError: the folder cannot be written.
+        RequestError: it is a link, through which files elsewhere would be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     claim, waited = Claim(folder), False
-    while (lease := claim.attempt()) is None:
+    while (lease := _attempt(claim, folder)) is None:
         waited = True
         wait()
         time.sleep(every)
@@ -176,6 +178,15 @@ def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator
         yield Hold(lease, waited)
     finally:
         lease.release()
+
+
+def _attempt(claim: Claim, folder: Path) -> Lease | None:
+    if folder.is_symlink():
+        raise RequestError(f"{folder} is a link: nothing is written through it; make it a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # removed since by `ablate doctor`: once more
+        return claim.attempt()
+    return None
 
 
 def holder_of(folder: Path) -> Holder | None:

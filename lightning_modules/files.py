@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -36,6 +37,12 @@ def write_aside(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def refuse_everybody() -> None:
+    """Let only the owner and, where the mask allows it, the group write what this process makes."""
+    mask = os.umask(0o077)
+    os.umask(mask | 0o002)
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,3 +85,13 @@ def read_json(path: Path | str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
