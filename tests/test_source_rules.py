@@ -40,9 +40,9 @@ def faults(text: str, file: str = "x.py") -> Iterator[str]:
         given = {word.arg: word.value for word in node.keywords}
         if name in RUNS_TEXT | SHELLS:
             yield f"{file}:{line} calls {name}"
-        if name.endswith("import_module") and file not in IMPORTS_BY_NAME:
-            if not (node.args and isinstance(node.args[0], ast.Constant)):
-                yield f"{file}:{line} imports a module by a name that is no literal"
+        literal = bool(node.args) and isinstance(node.args[0], ast.Constant)
+        if name.endswith("import_module") and not literal and file not in IMPORTS_BY_NAME:
+            yield f"{file}:{line} imports a module by a name that is no literal"
         if not isinstance(given.get("shell", ast.Constant(False)), ast.Constant) or (
             "shell" in given and given["shell"].value is not False  # type: ignore[attr-defined]
         ):
