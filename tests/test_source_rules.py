@@ -16,7 +16,8 @@ PLAIN_PICKLES = "lightning_modules/data/array_pickle.py"
 IMPORTS_BY_NAME = ("recipes/outside.py", "lightning_modules/__init__.py", "ablations/__init__.py")
 RUNS_TEXT = {"eval", "exec", "compile", "__import__"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
-UNPICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+UNPICKLES = {"dill", "cloudpickle", "joblib", "shelve", "marshal"}
+LOADERS = {"load", "loads", "Unpickler"}  # of pickle, whose `dumps` is no danger
 SAFE_ONLY = {  # a call, and the keyword without which it may run what a file holds
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
@@ -32,14 +33,22 @@ def faults(text: str, file: str = "x.py") -> Iterator[str]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
-            if UNPICKLES & {name.partition(".")[0] for name in names} and file != PLAIN_PICKLES:
+            if UNPICKLES & {name.partition(".")[0] for name in names}:
                 yield f"{file}:{line} imports {', '.join(names)}"
+            if names == ["pickle"] and LOADERS & {alias.name for alias in node.names}:
+                yield f"{file}:{line} imports what unpickles"
+        bases = map(ast.unparse, node.bases) if isinstance(node, ast.ClassDef) else ()
+        if "pickle.Unpickler" in bases and file != PLAIN_PICKLES:
+            yield f"{file}:{line} unpickles"
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
         given = {word.arg: word.value for word in node.keywords}
         if name in RUNS_TEXT | SHELLS:
             yield f"{file}:{line} calls {name}"
+        back = bool(node.args) and ast.unparse(node.args[0]).startswith("pickle.dumps(")
+        if name in {f"pickle.{one}" for one in LOADERS} and not back:
+            yield f"{file}:{line} unpickles"
         literal = bool(node.args) and isinstance(node.args[0], ast.Constant)
         if name.endswith("import_module") and not literal and file not in IMPORTS_BY_NAME:
             yield f"{file}:{line} imports a module by a name that is no literal"
@@ -56,15 +65,25 @@ def faults(text: str, file: str = "x.py") -> Iterator[str]:
                 yield f"{file}:{line} calls {name} without {key}={wanted}"
         if name == "OmegaConf.to_container" and ast.unparse(given.get("resolve", node)) != "False":
             yield f"{file}:{line} resolves what a file asks for"
-        if name in ("os.chmod", "os.fchmod") or name.endswith(".chmod"):
+        if name.endswith(("chmod", "umask")) and not _closes(node.args[-1:], name):
             yield f"{file}:{line} changes who may write"
+
+
+def _closes(argument: list[ast.expr], name: str) -> bool:
+    """Whether a mode or a mask is one that everybody can see to leave others no right to write."""
+    if not argument:
+        return False
+    if name.endswith("umask"):
+        return not isinstance(argument[0], ast.Constant) or bool(argument[0].value & 0o002)  # type: ignore[operator]
+    return isinstance(argument[0], ast.Constant) and not argument[0].value & 0o002  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "eval(text)",
-        "import pickle",
+        "pickle.loads(data)",
+        "from pickle import load",
         "from dill import loads",
         "np.load(path)",
         "np.load(path, allow_pickle=True)",
@@ -78,6 +97,8 @@ def faults(text: str, file: str = "x.py") -> Iterator[str]:
         "OmegaConf.to_container(tree, resolve=True)",
         "OmegaConf.to_container(tree)",
         "path.chmod(0o777)",
+        "path.chmod(mode)",
+        "os.umask(0)",
     ],
 )
 def test_the_reader_sees_every_fault(line: str) -> None:
@@ -85,11 +106,17 @@ def test_the_reader_sees_every_fault(line: str) -> None:
 
 
 def test_the_reader_takes_what_is_safe() -> None:
-    text = (
-        "import json\nnp.load(path, allow_pickle=False)\nsubprocess.run([word], shell=False)\n"
-        "importlib.import_module('timm')\nOmegaConf.to_container(tree, resolve=False)\n"
+    lines = (
+        "import pickle",
+        "pickle.loads(pickle.dumps(value))",
+        "np.load(path, allow_pickle=False)",
+        "subprocess.run([word], shell=False)",
+        "path.chmod(0o700)",
+        "os.umask(0o077)",
+        "importlib.import_module('timm')",
+        "OmegaConf.to_container(tree, resolve=False)",
     )
-    assert not list(faults(text))
+    assert not list(faults("\n".join(lines)))
 
 
 def test_the_source_runs_nothing_that_it_reads() -> None:
