@@ -52,10 +52,15 @@ class Holder:
     changed: int  # time of change, nanoseconds
 
     @property
+    def here(self) -> bool:
+        """Return whether the holder is or was on this machine, where processes can be looked at."""
+        here = _machine()
+        return None not in here.values() and all(self.about.get(key) == here[key] for key in here)
+
+    @property
     def gone(self) -> bool:
         """Return whether it is certain that the holder ended: known on its own machine only."""
-        here = _machine()
-        if None in here.values() or any(self.about.get(key) != here[key] for key in here):
+        if not self.here:
             return False
         pid = self.about.get("pid")
         return isinstance(pid, int) and _is_gone(pid, self.about.get("ticks"))

@@ -64,9 +64,13 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Write a whole JSON file; NaN and infinities are refused; `durable` as in `write_aside`."""
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_text(path, text, durable=durable)
+    """Write a whole JSON file of `json_text`; `durable` as in `write_aside`."""
+    write_text(path, json_text(value), durable=durable)
+
+
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file, the same for equal values; NaN and infinities are refused."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str) -> Any:
