@@ -27,6 +27,7 @@ from ablations.option_groups import (
     whole,
 )
 from ablations.output import show_result
+from lightning_modules.files import refuse_everybody
 from recipes import RecipeError
 from recipes.library import is_file_name
 
@@ -90,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end is Ctrl-C's
+        refuse_everybody()
     try:
         return _carry_out(words)
     except _refusals() as error:

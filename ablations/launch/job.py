@@ -18,6 +18,7 @@ from ablations.leases import Lease, LeaseLost, hold_if_free
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
+from lightning_modules.files import refuse_everybody
 from recipes import Recipe, RecipeError
 
 
@@ -77,6 +78,7 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     one seemed gone, is left to it and waited for. Where the home itself fails, as a full disk does,
     nothing is recorded: the same command goes on from there.
     """
+    refuse_everybody()  # a worker of a cluster does not have the command line's mask
     while True:
         try:
             return _perform(job, tell)
@@ -294,7 +296,9 @@ def _log(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved: list[Any] = [os.dup(1), os.dup(2)]
-    with path.open("ab", buffering=0) as file:
+    if path.is_symlink():  # replaced, as any other file of a home is; never written through
+        path.unlink()
+    with open(path, "ab", buffering=0, opener=_no_link) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
@@ -306,3 +310,7 @@ def _log(path: Path) -> Iterator[None]:
             for number, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
