@@ -9,24 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.faults.campaign import RUNS, Campaign, start, written
+from tests.faults.campaign import Campaign, written
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("FAULTS_SEED", "20261128"))
 WORKERS = ("worker",)
 ALL = ("worker", "worker", "server", "driver", "group", "term", "int")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    home = tmp_path_factory.mktemp("undisturbed")
-    driver = start(home, 2)
-    _, said = driver.communicate()
-    assert driver.returncode == 0, said
-    found = written(home)
-    assert len(found) == RUNS
-    assert {one["status"] for one in found.values()} == {"finished"}
-    return found
 
 
 @pytest.mark.parametrize(
