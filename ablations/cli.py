@@ -26,6 +26,8 @@ from ablations.option_groups import (
     rope_option,
     whole,
 )
+from ablations.output import show_result
+from lightning_modules.files import refuse_everybody
 from recipes import RecipeError
 from recipes.library import is_file_name
 
@@ -89,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         signal.signal(signal.SIGTERM, _interrupt)  # a scheduler's polite end is Ctrl-C's
+        refuse_everybody()
     try:
         return _carry_out(words)
     except _refusals() as error:
@@ -131,7 +134,7 @@ def _carry_out(words: list[str]) -> int:
     try:
         arguments = _parse(words)
     except SystemExit as stop:  # argparse's --help and --version, printed without a flush
-        commands.show_result("")
+        show_result("")
         return int(stop.code or 0)
     return int(arguments.carry_out(arguments))
 

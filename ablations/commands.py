@@ -20,6 +20,7 @@ from ablations.asked import (
 )
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
+from ablations.output import agreed, as_json, deliver, say, show_result
 from recipes.leaf import nearest
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def plan(arguments: argparse.Namespace) -> int:
         arguments.devices,
     )
     for note in prepared.notes:
-        _say(note)
+        say(note)
     options = options_of(arguments)
     missing = missing_runs(prepared.plan, ledger, retry=options.retry)
     expected: dict[str, float] = {}
@@ -101,7 +102,7 @@ def plan(arguments: argparse.Namespace) -> int:
     slots = slots_of(prepared.plan.study, len(prepared.plan.runs), options, ledger)
     ahead = foresee(prepared, ledger, options, missing, slots)
     found = planned_document(prepared.plan, missing, expected, slots.count, ahead, certificates)
-    show_result(_json(found) if arguments.format == "json" else planned_table(found))
+    show_result(as_json(found) if arguments.format == "json" else planned_table(found))
     return 0
 
 
@@ -131,7 +132,7 @@ def status(arguments: argparse.Namespace) -> int:
         found = [standing_of(ledger, study) for study in studies]
         tables = [standing_table(one) for one in found] or [f"no study in {ledger.home}"]
         if arguments.format == "json":
-            tables = [_json({"schema_version": 1, "studies": found})]
+            tables = [as_json({"schema_version": 1, "studies": found})]
         clear = "\x1b[H\x1b[2J" if arguments.watch else ""
         show_result(clear + "\n".join(tables))
         if not arguments.watch or all(
@@ -165,7 +166,7 @@ def extend(arguments: argparse.Namespace) -> int:
         arguments.add,
         arguments.seeds,
     )
-    _say(f"study {arguments.study}: revision {prepared.revision}")
+    say(f"study {arguments.study}: revision {prepared.revision}")
     return _carry_out(arguments, prepared, ledger)
 
 
@@ -191,12 +192,12 @@ def show(arguments: argparse.Namespace) -> int:
             arguments.recipe_of, recipe, arguments.settings, spec.name if spec else None, memory
         )
         for note in notes:
-            _say(note)
+            say(note)
     if spec is not None:
         recipe, note = fit_to_data(recipe, data_facts(spec, memory))
-        _say(note)
+        say(note)
     recipe, note = apply_settings(recipe, arguments.settings)
-    _say(note)
+    say(note)
     recipe = with_facts(recipe, memory)
     check_possible(recipe)
     if arguments.add:
@@ -221,12 +222,12 @@ def simulate(arguments: argparse.Namespace) -> int:
         cells,
         arguments.games,
         arguments.slots or os.cpu_count() or 1,
-        lambda cell, left: _say(f"{cell.name}: {arguments.games} games; {left} cells left"),
+        lambda cell, left: say(f"{cell.name}: {arguments.games} games; {left} cells left"),
     )
-    _deliver(render(rows, arguments.games, arguments.format), arguments.output)
+    deliver(render(rows, arguments.games, arguments.format), arguments.output)
     bad = failed(rows)
     for sentence in bad:
-        _say(f"fails: {sentence}")
+        say(f"fails: {sentence}")
     return 1 if bad else 0
 
 
@@ -242,13 +243,13 @@ def replay(arguments: argparse.Namespace) -> int:
                 f"--format {form!r}: what can be replayed is listed as table; name one, as in"
                 f" ablate replay resnet-rs --format {form}"
             )
-        _deliver(catalogue.published() + "\n", arguments.output)
+        deliver(catalogue.published() + "\n", arguments.output)
         return 0
     from ablations.replay import replayed
 
     text, note = replayed(arguments.name, arguments.format)
-    _deliver(text, arguments.output)
-    _say(note)
+    deliver(text, arguments.output)
+    say(note)
     return 0
 
 
@@ -266,10 +267,10 @@ def doctor(arguments: argparse.Namespace) -> int:
         raise RequestError(f"doctor {subject!r}: choose from {known}{hint}")
     if subject == "home":
         ledger = Ledger(home_of(arguments))
-        text, code = check_home(ledger, mend=not arguments.check, form=arguments.format, say=_say)
+        text, code = check_home(ledger, mend=not arguments.check, form=arguments.format, say=say)
         show_result(text)
         return code
-    show_result(subjects.speed(arguments, home_of(arguments), _say))
+    show_result(subjects.speed(arguments, home_of(arguments), say))
     return 0
 
 
@@ -308,20 +309,20 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
     from ablations.stages import runs_so_far
 
     for note in prepared.notes:
-        _say(note)
+        say(note)
     made = carry_out(
         prepared,
         ledger,
         options_of(arguments),
-        say=_say,
-        agree=lambda words: arguments.yes or _agreed(words),
+        say=say,
+        agree=lambda words: arguments.yes or agreed(words),
     )
     plan = runs_so_far(prepared.plan, ledger)
     failed = sum(outcome.status in FAILED for outcome in outcomes_of(plan, ledger))
     if not made:
-        _say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
+        say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
     if failed:
-        _say(f"{failed} of {len(plan.runs)} runs failed; --retry makes them again")
+        say(f"{failed} of {len(plan.runs)} runs failed; --retry makes them again")
     _keep_report(plan.study, ledger)
     return _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
 
@@ -348,25 +349,9 @@ def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Pa
     from ablations.report import render
     from ablations.stages import runs_so_far
 
-    _deliver(render(document_of(plan, ledger, rope=rope), form), output)
+    deliver(render(document_of(plan, ledger, rope=rope), form), output)
     outcomes = outcomes_of(runs_so_far(plan, ledger), ledger)
     return 1 if any(outcome.status in FAILED for outcome in outcomes) else 0
-
-
-def _deliver(text: str, output: Path | None) -> None:
-    """Print a result, or write it to a file."""
-    if output is None:
-        show_result(text.rstrip("\n"))
-        return
-    from lightning_modules.files import write_text
-
-    try:
-        if output.exists() and not output.is_file():  # a pipe or device: never replaced
-            output.write_text(text, encoding="utf-8")
-        else:
-            write_text(output.resolve(), text)
-    except OSError as error:
-        raise RequestError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _probe_for(options: Options | None) -> Probe:
@@ -381,33 +366,3 @@ def _probe_for(options: Options | None) -> Probe:
         return found
 
     return probe
-
-
-def _agreed(words: str) -> bool:
-    """Ask on a terminal; elsewhere go on."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return True
-    print(f"This takes {words}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, indent=2, allow_nan=False)
-
-
-def show_result(text: str) -> None:
-    """Print a result; a reader that leaves, as `ablate ... | head` does, is no error."""
-    try:
-        print(text, end="\n" if text else "", flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise RequestError(f"the result cannot be written: {error.strerror}") from None
-
-
-def _say(text: str) -> None:
-    if text:
-        print(text, file=sys.stderr, flush=True)

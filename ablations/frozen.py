@@ -15,6 +15,7 @@ from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split, Stopping
 from ablations.request import Request, from_plain
 from lightning_modules.files import write_text
 from recipes import Component, Kind, Recipe, RecipeError, fingerprint, parse
+from recipes.components import TABLE
 from recipes.text import plain
 from recipes.yaml import dump_tree, from_tree, plain_recipe, read_text, read_tree
 
@@ -232,7 +233,7 @@ def _thawed(row: Mapping[str, Any], source: str) -> Arm:
 
 @dataclass(frozen=True)
 class _Elsewhere(Component):
-    """A user's component whose module is not at hand: a report needs only its name."""
+    """A user's component: a report needs only its name, and imports nothing that a file names."""
 
     text: str
 
@@ -241,11 +242,14 @@ class _Elsewhere(Component):
         return self.text
 
     def edits(self, recipe: Recipe) -> Mapping[str, Any]:
-        """Refuse: the code is not here."""
-        raise RecipeError(f"{self.text}: its module is not at hand")
+        """Refuse: its code is imported only where a command asks for it."""
+        raise RecipeError(f"{self.text}: its code is not imported by reading a plan")
 
 
 def _component(text: str) -> tuple[Component, ...]:
+    """Return a frozen component; of the user's own only the text, for a file may not name code."""
+    if text.partition("(")[0] not in TABLE:
+        return (_Elsewhere(text),)
     try:
         return parse(text)
     except RecipeError:

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.errors import RequestError
+
 SCHEMA = 1
 BEAT_SECONDS = 10.0
 # Of no change, until a lease of another machine is stale. Twice the 60 s for which NFS may show
@@ -50,10 +52,15 @@ class Holder:
     changed: int  # time of change, nanoseconds
 
     @property
+    def here(self) -> bool:
+        """Return whether the holder is or was on this machine, where processes can be looked at."""
+        here = _machine()
+        return None not in here.values() and all(self.about.get(key) == here[key] for key in here)
+
+    @property
     def gone(self) -> bool:
         """Return whether it is certain that the holder ended: known on its own machine only."""
-        here = _machine()
-        if None in here.values() or any(self.about.get(key) != here[key] for key in here):
+        if not self.here:
             return False
         pid = self.about.get("pid")
         return isinstance(pid, int) and _is_gone(pid, self.about.get("ticks"))
@@ -165,10 +172,10 @@ def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator
 
     Raises:
         OSError: the folder cannot be written.
+        RequestError: it is a link, through which files elsewhere would be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     claim, waited = Claim(folder), False
-    while (lease := claim.attempt()) is None:
+    while (lease := _attempt(claim, folder)) is None:
         waited = True
         wait()
         time.sleep(every)
@@ -176,6 +183,27 @@ def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator
         yield Hold(lease, waited)
     finally:
         lease.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Hold a folder where nobody may be at work in it; yield whether that is so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = Claim(folder).attempt()
+    try:
+        yield lease is not None
+    finally:
+        if lease is not None:
+            lease.release()
+
+
+def _attempt(claim: Claim, folder: Path) -> Lease | None:
+    if folder.is_symlink():
+        raise RequestError(f"{folder} is a link: nothing is written through it; make it a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # removed since by `ablate doctor`: once more
+        return claim.attempt()
+    return None
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -7,7 +7,6 @@ Longer than most: all that is written into a home, and how it is held, is here.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -21,13 +20,13 @@ from typing import Any
 
 from ablations.errors import RequestError
 from ablations.leases import Hold, held, holder_of
+from ablations.names import checked_identity, checked_study, is_identity
 from ablations.plans import Outcome, Run
-from lightning_modules.files import read_json, write_json, write_text
+from lightning_modules.files import digest_of, read_json, write_json, write_text
 from recipes import Recipe, dumps
 from recipes.identity import digest, fingerprint
 
 SCHEMA = 1
-_LONGEST_NAME = 200  # bytes; file systems take 255
 TERMINAL = frozenset({"finished", "failed", "diverged", "out_of_memory", "timed_out"})
 COSTS = ("params", "macs", "train_images_per_second", "peak_memory_bytes", "seconds")
 # What a finished run keeps and its status knows the SHA-256 of; its log may still be written to.
@@ -72,12 +71,20 @@ class Ledger:
         return self.home / "cache"
 
     def run_folder(self, run: str) -> Path:
-        """Return the folder of a run."""
-        return self.home / "runs" / run
+        """Return the folder of a run.
+
+        Raises:
+            RequestError: the identity, which a file may have given, could leave the home.
+        """
+        return self.home / "runs" / checked_identity(run)
 
     def training_folder(self, training: str) -> Path:
-        """Return the folder of a training that several runs are read off."""
-        return self.home / "trainings" / training
+        """Return the folder of a training that several runs are read off.
+
+        Raises:
+            RequestError: as `run_folder`.
+        """
+        return self.home / "trainings" / checked_identity(training)
 
     def study_folder(self, study: str) -> Path:
         """Return the folder of a study.
@@ -85,13 +92,7 @@ class Ledger:
         Raises:
             RequestError: the name could leave the home.
         """
-        plain = all(letter.isalnum() or letter in "-_." for letter in study)
-        if not study or study[0] in ".-" or not plain or len(study.encode()) > _LONGEST_NAME:
-            raise RequestError(
-                f"the study name {study!r}: use letters, digits, '-', '_' and '.', at most"
-                f" {_LONGEST_NAME} bytes, a letter or digit first"
-            )
-        return self.home / "studies" / study
+        return self.home / "studies" / checked_study(study)
 
     def studies(self) -> list[str]:
         """Return the names of the studies, newest first."""
@@ -314,7 +315,8 @@ class Ledger:
         folder = self.home / "runs"
         if len(prefix) < 4 or not folder.is_dir():
             return None
-        found = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(prefix))
+        names = (entry.name for entry in folder.iterdir() if is_identity(entry.name))
+        found = sorted(name for name in names if name.startswith(prefix))
         if len(found) > 1:
             raise RequestError(f"{prefix!r} begins {len(found)} runs: {', '.join(found[:5])}")
         return found[0] if found else None
@@ -362,16 +364,6 @@ def recall(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _number(value: Any) -> Any:

@@ -103,7 +103,7 @@ class Board:
         running = sum(len(job.all) for job, *_ in self._running.values())
         left = self._total - self._done - running
         failed = f", {self._failed} failed" if self._failed else ""
-        known = self._taken or self._expected
+        known = self._taken or self._expected or any(one[2] > 0.1 for one in self._running.values())
         time_left = f", about {duration(self._seconds_left(now))} to go" if known else ""
         lines = [
             f"{self._done} of {self._total} runs done{failed}, {running} running,"

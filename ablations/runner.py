@@ -367,7 +367,7 @@ def check_options(launch: str, devices: int, slots: int | None, device: str) -> 
     if kind == "mps" and sys.platform != "darwin":
         raise RequestError(f"--device {device!r}: this is not a Mac; use auto or cpu")
     gpus = os.path.exists("/dev/nvidiactl") and kind != "cpu"
-    if devices > 1 and not gpus:
+    if devices > 1 and not gpus and launch == "local":
         if kind == "mps" or (kind == "auto" and sys.platform == "darwin"):
             raise RequestError(f"--devices {devices}: several are NVIDIA GPUs, or --device cpu")
         cores = available_cores()

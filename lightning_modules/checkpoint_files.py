@@ -56,6 +56,8 @@ def newest(folder: Path, recipes: Sequence[Recipe]) -> Path | None:
 
     Whatever else is in the folder is removed: nobody else is at work in it. Damage is logged.
     """
+    if folder.is_symlink():  # what is removed below must not be somebody's files elsewhere
+        folder.unlink()
     about = {"schema_version": SCHEMA, "readings": [fingerprint(recipe) for recipe in recipes]}
     note = folder / "readings.json"
     try:

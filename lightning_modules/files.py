@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -38,6 +39,12 @@ def write_aside(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
         raise
 
 
+def refuse_everybody() -> None:
+    """Let only the owner and, where the mask allows it, the group write what this process makes."""
+    mask = os.umask(0o077)
+    os.umask(mask | 0o002)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk: a renamed file survives a power cut only then."""
     handle = os.open(folder, os.O_RDONLY)
@@ -57,9 +64,13 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Write a whole JSON file; NaN and infinities are refused; `durable` as in `write_aside`."""
-    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_text(path, text, durable=durable)
+    """Write a whole JSON file of `json_text`; `durable` as in `write_aside`."""
+    write_text(path, json_text(value), durable=durable)
+
+
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file, the same for equal values; NaN and infinities are refused."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str) -> Any:
@@ -78,3 +89,13 @@ def read_json(path: Path | str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -65,8 +65,9 @@ def fitting_batch(recipe: Recipe, execution: Execution) -> int | None:
     None: not even `FEWEST` images. Trains nothing.
     """
     size = recipe.data.batch_size // 2
-    while size >= FEWEST:
-        if _fits(edit(recipe, {"data.batch_size": size}), execution):
+    while size >= max(FEWEST, execution.devices) and size % execution.devices == 0:
+        # How a batch norm divides what is there takes no memory of its own.
+        if _fits(edit(recipe, {"data.batch_size": size, "optim.bn_batch": 0}), execution):
             return size
         size //= 2
     return None

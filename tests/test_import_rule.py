@@ -36,6 +36,7 @@ RECIPES_EXCEPTION = {Path("recipes/yaml.py"): {"omegaconf", "yaml"}}
 IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb")
 EXTRAS = {  # the optional part that a file needs
     "lightning_modules/data/huggingface.py": "hf",
+    "ablations/launch/on_ray.py": "ray",
     "ablations/launch/slurm_submit.py": "slurm",
 }
 HEAVY = ("pytorch_lightning", "ray", "timm", "torch", "torchvision", "wandb")

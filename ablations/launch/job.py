@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ablations.errors import RequestError
 from ablations.launch.noted import Noted
-from ablations.leases import Lease, LeaseLost
+from ablations.leases import Lease, LeaseLost, hold_if_free
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
+from lightning_modules.files import refuse_everybody
 from recipes import Recipe, RecipeError
 
 
@@ -73,13 +75,18 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     Whatever goes wrong is an outcome of the runs, recorded with its traceback in the log; only a
     stop comes through, after they are recorded as interrupted. A run that another study on this
     home is making is waited for, not made twice; one that another process took over, because this
-    one seemed gone, is left to it and waited for.
+    one seemed gone, is left to it and waited for. Where the home itself fails, as a full disk does,
+    nothing is recorded: the same command goes on from there.
     """
+    refuse_everybody()  # a worker of a cluster does not have the command line's mask
     while True:
         try:
             return _perform(job, tell)
         except LeaseLost as lost:
             print(lost, file=sys.stderr, flush=True)
+        except (OSError, RequestError) as error:
+            words = f"it could not be recorded: {error}"
+            return [("failed", None, words) for _ in job.all]
 
 
 def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
@@ -93,7 +100,7 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
             leases[one.run] = hold.lease
             ledger.recover(one.run)
             known = ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
-            if known.status == "finished" or (hold.waited and known.status in TERMINAL):
+            if known.status in TERMINAL:  # what is to be made again was forgotten before
                 ended[one.run] = (known.status, known.value, known.error)
         left = [one for one in job.all if one.run not in ended]
         if len(left) > 1:
@@ -107,12 +114,14 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
 def left_by(job: Job, status: str, message: str) -> Ended:
     """Return how a run ended whose worker died, and record it where nobody has."""
     ledger = Ledger(job.home)
-    ledger.recover(job.run)
-    known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
-    if known.status in TERMINAL:  # it died after its run had ended
-        return known.status, known.value, known.error
-    if not ledger.is_held(job.run):  # else it died waiting for another process's run
-        ledger.finish(job.run, status, None, message)
+    with hold_if_free(ledger.run_folder(job.run)) as held:
+        if held:  # else it died waiting for another process's run
+            ledger.recover(job.run)
+        known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
+        if known.status in TERMINAL:  # it died after its run had ended
+            return known.status, known.value, known.error
+        if held:
+            ledger.finish(job.run, status, None, message)
     return status, None, message
 
 
@@ -181,7 +190,8 @@ def _train(
         except LeaseLost:
             raise
         except Exception as error:
-            print(traceback.format_exc(), flush=True)
+            with contextlib.suppress(OSError):  # a full disk: the outcome says so too
+                print(traceback.format_exc(), flush=True)
             broken = _outcome(error)
         if broken is not None and broken[0] == "out_of_memory":  # out here, where it is let go of
             told(Progress(step=0, steps=1, epoch=0, epochs=0, top1=None, loss=None))
@@ -286,14 +296,21 @@ def _log(path: Path) -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved: list[Any] = [os.dup(1), os.dup(2)]
-    with path.open("ab", buffering=0) as file:
+    if path.is_symlink():  # replaced, as any other file of a home is; never written through
+        path.unlink()
+    with open(path, "ab", buffering=0, opener=_no_link) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # a full disk: what is left is said outside
+                    stream.flush()
             for number, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

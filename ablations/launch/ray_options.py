@@ -19,7 +19,7 @@ class RayOptions:
 
     address: str | None = None  # host:port, or auto for what RAY_ADDRESS or this machine has
     cpus: int | None = None  # of a run; None: the threads of a worker here
-    gpus: float | None = None  # of a run; None: one where the cluster has any
+    gpus: float | None = None  # of a run; None: one per device where it has any
 
     def __post_init__(self) -> None:
         if self.address is not None and not re.fullmatch(
@@ -32,7 +32,7 @@ class RayOptions:
         if self.cpus is not None and self.cpus < 1:
             raise RequestError(f"--ray-cpus {self.cpus}: give 1 or more")
         if self.gpus is not None and not (
-            0 <= self.gpus < 1e6 and (self.gpus < 1 or self.gpus == int(self.gpus))
+            0 <= self.gpus < 1 or (1 <= self.gpus < 1e6 and self.gpus == int(self.gpus))
         ):
             raise RequestError(
                 f"--ray-gpus {self.gpus:g}: give a whole number, or 0.5 for two runs on one GPU"

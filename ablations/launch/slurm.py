@@ -58,6 +58,7 @@ class _Placed:
     begun: bool = False  # by the queue or the ledger, since it was submitted
     running: bool = False  # as it was told
     left: float | None = None  # of `time.monotonic`: since when it is not in the queue
+    last: str = ""  # the state in which it left, which SLURM soon forgets
     losses: int = 0
     returns: int = 0
     ended: bool = False
@@ -219,7 +220,7 @@ class SlurmCluster:
         made = submissions.with_array(made, array)
         self._follow[made.folder] = _Follow(made, lease, at_once)
         for place, one in enumerate(ones):
-            one.submission, one.place, one.begun, one.left = made, place, False, None
+            one.submission, one.place, one.begun = made, place, False
         self._submitting = None
         self.say(f"submitted {len(ones)} jobs to SLURM as {array} ({made.name})")
         return ""
@@ -242,7 +243,7 @@ class SlurmCluster:
         assert one.submission is not None
         state = "" if seen is None else seen.state
         if seen is not None and state in queue.PENDING:
-            one.left = None
+            one.left, one.last = None, ""
             if (
                 seen.reason not in _USUAL
                 and f"{one.submission.name} {seen.reason}" not in self._told
@@ -261,7 +262,7 @@ class SlurmCluster:
         elif state in queue.PENDING:
             yield from self._lost(one, "it went back into SLURM's queue")
         elif state in queue.UNDERWAY:
-            one.left = None
+            one.left, one.last = None, ""
             progress = submissions.progress_of(one.submission.folder, one.place)
             if progress is not None and one.running:
                 yield Event(what="progress", slot=one.slot, job=one.job, progress=progress)
@@ -273,6 +274,7 @@ class SlurmCluster:
         assert one.submission is not None
         now = time.monotonic()
         one.left = one.left or now
+        one.last = state = state or one.last
         stopped = state in _TAKEN or self._ledger.status(one.job.run) == "interrupted"
         again = one.returns < _RETURNS if stopped else one.losses + 1 < _ATTEMPTS
         again = again and state != "CANCELLED"
@@ -293,7 +295,7 @@ class SlurmCluster:
         elif again:
             one.returns += stopped
             one.losses += not stopped
-            one.submission, one.left = None, None
+            one.submission, one.left, one.last = None, None, ""
             yield from self._lost(one, f"{words}{said}")
         else:
             status = "out_of_memory" if state == "OUT_OF_MEMORY" else "failed"

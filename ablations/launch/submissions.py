@@ -148,7 +148,9 @@ def read_private(folder: Path, name: str) -> dict[str, Any]:
     except ValueError as error:
         raise RequestError(f"{folder / name} is damaged: {error}; remove its folder") from None
     if not isinstance(tree, dict) or tree.get("schema_version") != SCHEMA:
-        raise RequestError(f"{folder / name} is of another version of this program")
+        raise RequestError(
+            f"{folder / name} was written by another version of this program; remove its folder"
+        )
     return tree
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from ablations.answers import document_of
 from ablations.bases import resolve
@@ -111,8 +112,14 @@ def _flips(name: str, first: Path, second: Path) -> str:
     paths = [folder / "predictions.npz" for folder in (first, second)]
     if not all(path.exists() for path in paths):
         return f"  {name}not kept for both runs"
-    with np.load(paths[0]) as ours, np.load(paths[1]) as theirs:
-        mine, other = ours["predicted"], theirs["predicted"]
+    found = []
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                found.append(stored["predicted"])
+        except (ValueError, KeyError, EOFError, BadZipFile):
+            return f"  {name}{path} is damaged"
+    mine, other = found
     if mine.shape != other.shape:
         return f"  {name}{len(mine)} images there, {len(other)} here: other data"
     flipped = np.flatnonzero(mine != other)

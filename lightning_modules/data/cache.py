@@ -114,6 +114,27 @@ def _open(path: Path, key: str, shape: tuple[int, ...]) -> tuple[Pixels | None, 
     return array, ""
 
 
+def damage(path: Path) -> str:
+    """Return what is wrong with decoded images, by their own description; empty: nothing.
+
+    It says nothing of caches of other versions. Unlike `open_cache`, this is no use of the cache.
+    """
+    if not path.name.endswith(f".v{VERSION}.npy"):
+        return ""
+    try:
+        about = json.loads(path.with_suffix(".json").read_text("ascii"))
+        expected = _about(path, about["key"], tuple(about["shape"]))
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return "was not decoded to its end (it has no description)"
+    except (ValueError, KeyError, TypeError):
+        return "has an unreadable description, or is no array"
+    wrong = [word for word in expected if about.get(word) != expected[word]]
+    if wrong or list(array.shape) != about["shape"] or array.dtype != np.uint8:
+        return f"is damaged (its {', '.join(wrong) or 'shape'} is not as recorded)"
+    return ""
+
+
 def _about(path: Path, key: str, shape: tuple[int, ...]) -> dict[str, object]:
     return {
         "schema_version": VERSION,

@@ -67,7 +67,7 @@ def make_room(folder: Path, needed: int) -> bool:
             fits = limit is None or used + needed <= limit
             if fits and disk.free - needed >= _SPARE * disk.total:
                 return True
-            if not any(_remove(path) for _, _, path in sorted(held)):
+            if not any(remove_unused(path) for _, _, path in sorted(held)):
                 return fits and disk.free >= needed
 
 
@@ -100,7 +100,9 @@ def no_room(what: str, needed: int, folder: Path, advice: str) -> DataError:
 def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold a lock between processes and threads; the system releases it when a process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    # Not through a link, which somebody else who writes into the home may have put there.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(handle, "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -113,18 +115,8 @@ def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[N
         yield
 
 
-def _removable(folder: Path) -> list[tuple[int, int, Path]]:
-    """Return last use, size and path of each decoded cache and fetched shard."""
-    found = []
-    for path in (*folder.glob("*.v*.npy"), *(folder / SHARDS).glob("[!.]*")):
-        with contextlib.suppress(FileNotFoundError):  # removed since it was listed
-            stat = path.stat()
-            found.append((stat.st_mtime_ns, stat.st_size, path))
-    return found
-
-
-def _remove(path: Path) -> bool:
-    """Remove a file and its description, unless it is in use."""
+def remove_unused(path: Path) -> bool:
+    """Remove a file and its description, unless it is in use; return whether it went."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -138,3 +130,13 @@ def _remove(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _removable(folder: Path) -> list[tuple[int, int, Path]]:
+    """Return last use, size and path of each decoded cache and fetched shard."""
+    found = []
+    for path in (*folder.glob("*.v*.npy"), *(folder / SHARDS).glob("[!.]*")):
+        with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+            stat = path.stat()
+            found.append((stat.st_mtime_ns, stat.st_size, path))
+    return found

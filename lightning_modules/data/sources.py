@@ -93,6 +93,11 @@ def parse_data(text: str) -> DataSpec:
     """
     name, colon, folder = text.strip().partition(":")
     name, folder = name.strip(), folder.strip()
+    if "://" in folder and name != "wds" or folder.startswith("//") and name not in DATA_FORMATS:
+        # Not repeated: it may hold a password, and messages are kept in logs.
+        raise DataError(
+            "only wds: reads from web addresses, as wds:https://host/train-{0..9}.tar,..."
+        )
     if name not in DATA_FORMATS:
         near = difflib.get_close_matches(name.lower(), DATA_FORMATS, n=2)
         hint = f" Did you mean {' or '.join(DATA_FORMATS[n].form for n in near)}?" if near else ""

@@ -95,11 +95,11 @@ def test_what_can_be_mended_is_and_a_second_look_finds_nothing(
         f"runs/{three.name}/status.json: is damaged; written anew",
         f"runs/{run.name}/.x.json.{HEX}: was left",
         f"runs/{run.name}/.lock: was left by an earlier version",
-        f"runs/{run.name}/checkpoint: is of a run that finished; removed",
+        f"runs/{run.name}/checkpoint: is of a training that is over; removed",
         f"runs/{run.name}/lease.3: a lease whose holder is gone",
         f"runs/{'a' * 20}: is half-written",
         "studies/refused: is the empty folder",
-        "cache/speed.json: cannot be read",
+        "cache/speed.json: is damaged",
         f"cache/.y.{HEX}: was left",
     ):
         assert place in said.out, place
@@ -179,7 +179,7 @@ def test_a_silent_lease_of_another_machine_is_watched_before_it_is_taken(
     assert code == 0, text
     assert "watching them for 120 s" in said[0]
     assert Ledger(home).status(run.name) == "interrupted"
-    assert "a lease whose holder is gone (process 1 of far)" in text
+    assert "a lease of far without a sign of life for long; removed" in text
 
 
 def test_a_study_that_cannot_be_read_is_told(finished: Finished, home: Path, call: Call) -> None:

@@ -244,8 +244,7 @@ def bring_nodes_back() -> None:
         try:
             os.kill(int((FOLDER / f"slurmd.{node}.pid").read_text()), 0)
         except ProcessLookupError:
-            told("slurmd", "-c", "-N", node)
-            told("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            told("slurmd", "-c", "-N", node)  # its jobs find it back in service by themselves
 
 
 def test_a_job_that_a_person_cancels_is_not_submitted_again(
@@ -269,7 +268,7 @@ def test_a_run_whose_jobs_leave_without_a_word_twice_has_failed(
                 (folder / "job-0.json").write_text("{}")  # a node cannot make sense of that
     assert events[-1].status == Ledger(tmp_path).status("r") == "failed"
     assert "ended FAILED, the 2. of this run; its log ends: " in events[-1].message
-    assert "of another version" in events[-1].message
+    assert "by another version" in events[-1].message
 
 
 def begun(home: Path, *more: str) -> subprocess.Popen[str]:

@@ -127,7 +127,7 @@ def compare(backbone: str, args: argparse.Namespace, folder: Path) -> dict[str, 
         checkpoint_seconds=args.every,
         on_progress=lambda progress: None,
     )
-    recipe = long_enough(backbone, execution, args.seconds)
+    recipe = long_enough(backbone, execution, args.seconds, folder / "first")
     ways: dict[str, list[tuple[float, float]]] = {"fit alone": [], "with all": []}
     shares, account, size = [], Account(), 0
     for turn in range(args.rounds):
@@ -157,10 +157,10 @@ def compare(backbone: str, args: argparse.Namespace, folder: Path) -> dict[str, 
     print(f"; the largest checkpoint has {size / 1e6:.1f} MB")
     wall = sum(wall for wall, _ in ways["with all"])
     print(f"  {'piece':36} {'per run':>8} {'median ms':>10} {'most ms':>9} {'of run':>8}")
-    for words, each in sorted(account.each.items(), key=lambda item: -sum(item[1])):
+    for words, calls in sorted(account.each.items(), key=lambda item: -sum(item[1])):
         print(
-            f"  {words:36} {len(each) / args.rounds:8.0f} {1000 * statistics.median(each):10.3f}"
-            f" {1000 * max(each):9.2f} {100 * sum(each) / wall:7.3f} %"
+            f"  {words:36} {len(calls) / args.rounds:8.0f} {1000 * statistics.median(calls):10.3f}"
+            f" {1000 * max(calls):9.2f} {100 * sum(calls) / wall:7.3f} %"
         )
     return {
         "epochs": recipe.optim.epochs,
@@ -169,25 +169,21 @@ def compare(backbone: str, args: argparse.Namespace, folder: Path) -> dict[str, 
         "wall_and_cpu_seconds": ways,
         "shares": shares,
         "pieces": {
-            words: {"calls": len(each), "seconds": sum(each), "median": statistics.median(each)}
-            for words, each in account.each.items()
+            words: {"calls": len(calls), "seconds": sum(calls), "median": statistics.median(calls)}
+            for words, calls in account.each.items()
         },
     }
 
 
-def long_enough(backbone: str, execution: Execution, seconds: float) -> Recipe:
+def long_enough(backbone: str, execution: Execution, seconds: float, scratch: Path) -> Recipe:
     """Return the tiny recipe, or it with another network, of so many epochs that it takes that."""
     recipe = load("tiny")
     if backbone != "tiny":
         recipe = edit(recipe, {"model.backbone": backbone, "model.layers": (), "model.width": 1.0})
     recipe = edit(recipe, {"optim.epochs": 10})
-    fit(edit(recipe, {"optim.epochs": 1, "optim.warmup_epochs": 0}), 0, execution, _scratch())
+    fit(edit(recipe, {"optim.epochs": 1, "optim.warmup_epochs": 0}), 0, execution, scratch)
     one = seconds_per_run(recipe, execution) / 10
     return edit(recipe, {"optim.epochs": max(int(1.2 * seconds / one) + 1, 10)})
-
-
-def _scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="ledger-overhead-"))
 
 
 def _made(job: Job) -> None:

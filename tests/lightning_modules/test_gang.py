@@ -18,10 +18,12 @@ import pytest
 import torch
 
 from lightning_modules import Execution, fit
-from lightning_modules.checkpoint_files import checkpoints
+from lightning_modules.checkpoint_files import FOLDER, checkpoints
 from lightning_modules.gang import conduct
+from lightning_modules.observers import TimedOut
 from lightning_modules.reading import Reading
 from lightning_modules.shares import check_divided, share
+from lightning_modules.speed import fitting_batch
 from lightning_modules.training import fit_together, train
 from recipes import Recipe, RecipeError, edit, hook, linear
 
@@ -78,6 +80,12 @@ def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(
         fit(divided, 0, replace(on_cpu, devices=4), tmp_path)
     check_divided(divided, 2)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_smaller_batch_that_is_tried_can_be_divided_too(tiny, on_cpu) -> None:
+    divided = edit(tiny, {"optim.bn_batch": 16})
+    assert fitting_batch(divided, two(on_cpu)) == 16
+    assert fitting_batch(edit(tiny, {"data.batch_size": 6}), two(on_cpu)) is None  # 3 are odd
 
 
 @pytest.mark.slow
@@ -201,6 +209,18 @@ def test_one_that_hangs_is_not_waited_for_without_end(tiny, on_cpu, tmp_path, us
     with pytest.raises(RuntimeError, match="process 1 of the 2 of this run waited 4 s for another"):
         conduct(train, readings, 0, two(on_cpu), tmp_path / "run", timedelta(seconds=4))
     assert not any(alive(pid) for pid in pids(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_time_limit_holds_for_all_and_the_run_goes_on(tiny, on_cpu, tmp_path) -> None:
+    recipe = edit(tiny, {"optim.epochs": 90_000, "optim.bn_batch": 16})
+    steps = [0]
+    for _ in range(2):
+        with pytest.raises(TimedOut, match="its 20 s were over after") as caught:
+            fit(recipe, 0, two(on_cpu, time_limit=20.0), tmp_path)
+        steps.append(int(str(caught.value).split()[-4]))
+        assert checkpoints(tmp_path / FOLDER)[0].step == steps[-1]
+    assert steps == sorted(set(steps))
 
 
 @pytest.mark.slow

@@ -34,10 +34,10 @@ def arm(base: Recipe, add: str) -> Recipe:
     return stack(base, parse(add)) if add else base
 
 
-def as_member(data: ImageData, rank: int, devices: int, epoch: int) -> None:
+def as_member(data: ImageData, rank: int, devices: int, epoch: int, done: int = 0) -> None:
     """Let a Trainer of Lightning stand there as far as a loader asks for it."""
     strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    progress = SimpleNamespace(current=SimpleNamespace(ready=0))
+    progress = SimpleNamespace(current=SimpleNamespace(ready=done))
     data.trainer = SimpleNamespace(  # type: ignore[assignment]
         global_rank=rank,
         world_size=devices,
@@ -48,7 +48,13 @@ def as_member(data: ImageData, rank: int, devices: int, epoch: int) -> None:
 
 
 def fed(
-    recipe: Recipe, cache: Path, *, threads: int = 1, devices: int = 1, epochs: Iterable[int] = (0,)
+    recipe: Recipe,
+    cache: Path,
+    *,
+    threads: int = 1,
+    devices: int = 1,
+    epochs: Iterable[int] = (0,),
+    first: int = 0,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Return images and labels of the global batches, put together from the devices' shares."""
     shares = []
@@ -57,7 +63,7 @@ def fed(
         data.setup()
         shares.append([])
         for epoch in epochs:
-            as_member(data, rank, devices, epoch)
+            as_member(data, rank, devices, epoch, first)
             for batch in data.train_dataloader():
                 assert len(batch.images) == recipe.data.batch_size // devices
                 ready = data.prepare(batch, epoch)
@@ -88,7 +94,9 @@ def test_what_is_fed_is_the_same_in_all_arms_by_any_threads_on_any_devices(
     for devices in (2, 4):
         found = fed(arm(base, "se,sd"), cache, devices=devices, threads=4, epochs=(0, 1))
         assert same(found, expected), devices
-    assert same(fed(base, cache, epochs=(1,)), expected[3:])  # as a resumed run begins
+    for devices in (1, 2):  # as a resumed run begins: in the middle of an epoch
+        found = fed(arm(base, "sd"), cache, devices=devices, epochs=(1,), first=1)
+        assert same(found, expected[4:]), devices
 
 
 @pytest.mark.parametrize("devices", [2, 3, 7])
