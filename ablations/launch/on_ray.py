@@ -235,7 +235,8 @@ class RayCluster:
             raise RequestError(
                 f"--ray-address {address!r}: no cluster could be joined there: {_words(error)}."
                 " This machine must be a node of it (`ray start --address`), with the same"
-                " versions of Python and Ray; without the option a cluster is started here"
+                " versions of Python and Ray and the cluster's token, if it has one; without the"
+                " option a cluster is started here"
             ) from None
 
     def _choose_resources(self) -> None:

@@ -42,9 +42,10 @@ def test_an_address_that_can_be_one_is_taken(address: str) -> None:
 
 
 def test_resources_that_cannot_be_meant_are_refused() -> None:
-    for wrong in ({"cpus": 0}, {"gpus": -1.0}, {"gpus": float("nan")}):
+    for wrong in ({"cpus": 0}, {"gpus": -1.0}, {"gpus": float("nan")}, {"gpus": 1.5}):
         with pytest.raises(RequestError, match="--ray-.*give"):
             RayOptions(**wrong)  # type: ignore[arg-type]
+    assert RayOptions(gpus=0.5).gpus == 0.5
 
 
 def test_options_of_ray_without_ray_are_refused(tmp_path: Path) -> None:
@@ -199,6 +200,13 @@ def test_a_driver_that_died_comes_back_and_nothing_is_lost_or_made_twice(
     driver.kill()
     driver.communicate()
     done = {path: path.stat().st_ino for path in (home / "runs").glob("*/result.json")}
+    driver = begin(home, environment, "--ray-address", cluster.address)
+    running(home)
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 130, said
+    left = {json.loads(path.read_text())["status"] for path in home.glob("runs/*/status.json")}
+    assert left <= {"interrupted", "finished"}
     again = begin(home, environment, "--ray-address", cluster.address)
     _, said = again.communicate(timeout=900)
     assert again.returncode == 0, said
