@@ -332,7 +332,8 @@ class Ledger:
         write_json(self.run_folder(run) / "status.json", value)
 
     def _read(self, run: str, name: str) -> dict[str, Any]:
-        return self._read_file(f"{self.home}/runs/{run}/{name}")  # joined Paths took half the time
+        # Joined Paths took half the time.
+        return self._read_file(f"{self.home}/runs/{checked_identity(run)}/{name}")
 
     def _read_file(self, path: Path | str) -> dict[str, Any]:
         try:

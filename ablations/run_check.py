@@ -150,7 +150,8 @@ def _without_maker(ledger: Ledger, run: str) -> Finding:
             return Finding(path=path, what=what, deed="recorded from it", mend=mend)
 
     def end() -> None:
-        (path.parent / "result.json").unlink(missing_ok=True)  # damaged, if it is there
+        if unreadable_json(path.with_name("result.json")):  # else the run could not go on
+            path.with_name("result.json").unlink()
         ledger.finish(run, "interrupted", None, "its process is gone; the same command goes on")
 
     what = "says running, and nobody makes the run"

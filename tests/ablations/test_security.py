@@ -36,9 +36,10 @@ RUN = "0123456789abcdef0123"
 @pytest.mark.parametrize("name", LEAVING)
 def test_no_name_leaves_the_home(name: str, tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    for folder in (ledger.run_folder, ledger.training_folder, ledger.study_folder):
+    by_run = (ledger.run_folder, ledger.status, ledger.result, ledger.files, ledger.is_held)
+    for ask in (*by_run, ledger.training_folder, ledger.study_folder):
         with pytest.raises(RequestError):
-            folder(name)
+            ask(name)
     assert ledger.find_run(name) is None
 
 
