@@ -163,7 +163,7 @@ class _Check:
             return
         self._note(folder, "is half-written: a run that had not begun", "removed")
         if self._mend:
-            shutil.rmtree(folder)
+            _remove(folder)
 
     def _not_ended(self, folder: Path, status: str) -> None:
         run, path = folder.name, folder / "status.json"
@@ -224,7 +224,7 @@ class _Check:
             if not kept:
                 self._note(folder, "is the empty folder of a study that was refused", "removed")
                 if self._mend:
-                    shutil.rmtree(folder)
+                    _remove(folder)
             return
         from ablations.frozen import thaw
 
@@ -298,6 +298,11 @@ def check_home(
     counts = ", ".join(f"{count} {part}" for part, count in check.looked.items())
     verdict = f"{len(check.found)} findings, {len(check.found) - left} mended" if lines else "whole"
     return "\n".join([*lines, f"{ledger.home}: {counts}: {verdict}"]), int(left > 0)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that is held, with its lease; what somebody else puts there now stays."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _silent(holder: Holder) -> bool:

@@ -166,16 +166,31 @@ def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator
     Raises:
         OSError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    claim, waited = Claim(folder), False
-    while (lease := claim.attempt()) is None:
-        waited = True
-        wait()
-        time.sleep(every)
+    claim, waited, lease = Claim(folder), False, None
+    while lease is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # `doctor` removes empty ones: once more
+            lease = claim.attempt()
+        if lease is None:
+            waited = True
+            wait()
+            time.sleep(every)
     try:
         yield Hold(lease, waited)
     finally:
         lease.release()
+
+
+@contextlib.contextmanager
+def hold_if_free(folder: Path) -> Iterator[bool]:
+    """Hold a folder where nobody may be at work in it; yield whether that is so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lease = Claim(folder).attempt()
+    try:
+        yield lease is not None
+    finally:
+        if lease is not None:
+            lease.release()
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.launch.noted import Noted
-from ablations.leases import Lease, LeaseLost
+from ablations.leases import Lease, LeaseLost, hold_if_free
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
@@ -74,6 +74,10 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     stop comes through, after they are recorded as interrupted. A run that another study on this
     home is making is waited for, not made twice; one that another process took over, because this
     one seemed gone, is left to it and waited for.
+
+    Raises:
+        OSError, RequestError: the home itself fails, as a full disk does; nothing is recorded, and
+            the same command goes on from there.
     """
     while True:
         try:
@@ -93,7 +97,7 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
             leases[one.run] = hold.lease
             ledger.recover(one.run)
             known = ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
-            if known.status == "finished" or (hold.waited and known.status in TERMINAL):
+            if known.status in TERMINAL:  # what is to be made again was forgotten before
                 ended[one.run] = (known.status, known.value, known.error)
         left = [one for one in job.all if one.run not in ended]
         if len(left) > 1:
@@ -107,12 +111,14 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
 def left_by(job: Job, status: str, message: str) -> Ended:
     """Return how a run ended whose worker died, and record it where nobody has."""
     ledger = Ledger(job.home)
-    ledger.recover(job.run)
-    known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
-    if known.status in TERMINAL:  # it died after its run had ended
-        return known.status, known.value, known.error
-    if not ledger.is_held(job.run):  # else it died waiting for another process's run
-        ledger.finish(job.run, status, None, message)
+    with hold_if_free(ledger.run_folder(job.run)) as held:
+        if held:  # else it died waiting for another process's run
+            ledger.recover(job.run)
+        known = ledger.outcome(Run(id=job.run, arm=job.arm, seed=job.seed))
+        if known.status in TERMINAL:  # it died after its run had ended
+            return known.status, known.value, known.error
+        if held:
+            ledger.finish(job.run, status, None, message)
     return status, None, message
 
 
@@ -181,7 +187,8 @@ def _train(
         except LeaseLost:
             raise
         except Exception as error:
-            print(traceback.format_exc(), flush=True)
+            with contextlib.suppress(OSError):  # a full disk: the outcome says so too
+                print(traceback.format_exc(), flush=True)
             broken = _outcome(error)
         if broken is not None and broken[0] == "out_of_memory":  # out here, where it is let go of
             told(Progress(step=0, steps=1, epoch=0, epochs=0, top1=None, loss=None))
@@ -292,8 +299,9 @@ def _log(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # a full disk: what is left is said outside
+                    stream.flush()
             for number, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,12 @@ def test_a_run_is_held_by_one_at_a_time(ledger: Ledger) -> None:
             pass
     with ledger.claim(RUN.id, wait) as hold:
         assert not hold.waited
+
+
+def test_a_folder_that_is_removed_while_it_is_waited_for_is_made_again(ledger: Ledger) -> None:
+    folder = ledger.run_folder("a1")
+    with ledger.claim("a1", lambda: None), ledger.claim("a1", lambda: shutil.rmtree(folder)):
+        assert ledger.is_held("a1")
 
 
 def test_the_hold_of_a_killed_process_ends(ledger: Ledger) -> None:

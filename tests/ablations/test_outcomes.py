@@ -15,7 +15,9 @@ import pytest
 
 from ablations.asked import retried, seconds_of
 from ablations.errors import RequestError
-from ablations.launch.job import Job, perform
+from ablations.launch.job import Job, left_by, perform
+from ablations.launch.worker import made
+from ablations.leases import leases_of
 from ablations.ledger import Ledger
 from ablations.plans import FAILED, Run
 from ablations.request import Request
@@ -108,6 +110,39 @@ def test_a_run_that_is_out_of_time_goes_on_when_it_is_made_again(
     Ledger(tmp_path / "home").forget("r")
     assert perform(job(tmp_path / "home", recipe, limited), lambda _: None) == [whole]
     assert len(seen) == 5 + batches - 4  # it went on, and did not begin again
+
+
+def test_what_ended_badly_meanwhile_is_not_made_again(tmp_path: Path, execution: Execution) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.begin("r", QUICK, 0, "digits")
+    ledger.finish("r", "diverged", None, "the loss was nan")
+    ended = perform(job(tmp_path, QUICK, execution), lambda _: None)
+    assert ended == [("diverged", None, "the loss was nan")]
+    assert not (tmp_path / "runs/r/log.txt").exists()  # nothing was trained
+
+
+def test_a_home_that_fails_is_told_and_nothing_recorded(
+    tmp_path: Path, execution: Execution
+) -> None:
+    (tmp_path / "runs/r/recipe.yaml").mkdir(parents=True)
+    ((status, _, message),) = made(job(tmp_path, QUICK, execution), lambda _: None)
+    assert (status, Ledger(tmp_path).status("r")) == ("failed", "missing")
+    assert "it could not be recorded: " in message
+    assert "recipe.yaml" in message
+    assert not leases_of(tmp_path / "runs/r")
+
+
+def test_a_dead_worker_s_run_is_left_to_who_makes_it_now(
+    tmp_path: Path, execution: Execution
+) -> None:
+    ledger, lost = Ledger(tmp_path), job(tmp_path, QUICK, execution)
+    ledger.begin("r", QUICK, 0, "digits")
+    with ledger.claim("r", lambda: None):
+        assert left_by(lost, "failed", "it died twice") == ("failed", None, "it died twice")
+        assert ledger.status("r") == "running"
+    left_by(lost, "failed", "it died twice")
+    assert ledger.status("r") == "failed"
+    assert not leases_of(ledger.run_folder("r"))
 
 
 @pytest.mark.parametrize(
