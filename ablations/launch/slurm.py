@@ -57,6 +57,7 @@ class _Placed:
     place: int = 0
     begun: bool = False  # by the queue or the ledger, since it was submitted
     running: bool = False  # as it was told
+    start: str = ""  # when it began running, as SLURM says
     left: float | None = None  # of `time.monotonic`: since when it is not in the queue
     last: str = ""  # the state in which it left, which SLURM soon forgets
     losses: int = 0
@@ -254,7 +255,12 @@ class SlurmCluster:
                 return
         one.begun = True
         ended = self._ends(one.job)
-        if not one.running and (ended or state in queue.UNDERWAY - {"COMPLETING"}):
+        underway = state in queue.UNDERWAY - {"COMPLETING"}
+        if seen is not None and underway and not ended:
+            if one.running and one.start not in ("", seen.start):  # between two looks
+                yield from self._lost(one, "it went back into SLURM's queue")
+            one.start = seen.start
+        if not one.running and (ended or underway):
             one.running = True
             yield Event(what="started", slot=one.slot, job=one.job)
         if ended:

@@ -32,6 +32,7 @@ class Seen:
 
     state: str
     reason: str
+    start: str  # when it began last
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +85,12 @@ def look(names: Iterable[str]) -> dict[str, Seen]:
             "--states=all",
             f"--user={os.geteuid()}",
             f"--name={','.join(part)}",
-            "--format=%i|%T|%r|%j",
+            "--format=%i|%T|%r|%S|%j",
         )
         for line in text.splitlines():
-            number, state, reason, name = (word.strip() for word in line.split("|", 3))
+            number, state, reason, start, name = (word.strip() for word in line.split("|", 4))
             if name in part:
-                found[number] = Seen(state=state, reason=reason)
+                found[number] = Seen(state=state, reason=reason, start=start)
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -193,8 +194,9 @@ def last_words(log: Path | None) -> str:
     with log.open("rb") as file:
         file.seek(max(log.stat().st_size - 4096, 0))
         lines = file.read().decode("utf-8", "replace").split("\n")
-    own = ("srun: Force Terminated", "srun: Terminating")  # which only say that it ended
-    telling = [line.strip() for line in lines if line.strip() and not line.startswith(own)]
+    # Less what srun says of every end.
+    dull = re.compile(r"srun: (Force Terminated|Terminating)|.*Exited with exit code \d+$")
+    telling = [line.strip() for line in lines if line.strip() and not dull.match(line.strip())]
     last = telling[-1] if telling else "nothing"
     return f"; its log ends: {last:.200} ({log})"
 

@@ -216,11 +216,12 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_only_jobs_of_the_names_are_seen(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQUEUE_STATES", "FAILED")  # a person's habit
     (commands / "squeue.answer").write_text(
-        "3_0|RUNNING|None|ablate-a\n3_1|PENDING|Resources|ablate-a\n4|RUNNING|None|ablate-b|c\n"
+        "3_0|RUNNING|None|2026-11-28T08:00:00|ablate-a\n3_1|PENDING|Resources|N/A|ablate-a\n"
+        "4|RUNNING|None|N/A|ablate-b|c\n"
     )
     assert queue.look(["ablate-a"]) == {
-        "3_0": queue.Seen(state="RUNNING", reason="None"),
-        "3_1": queue.Seen(state="PENDING", reason="Resources"),
+        "3_0": queue.Seen(state="RUNNING", reason="None", start="2026-11-28T08:00:00"),
+        "3_1": queue.Seen(state="PENDING", reason="Resources", start="N/A"),
     }
     assert "FAILED" not in (commands / "said").read_text()
     assert queue.array_of("ablate-a") == 3
@@ -241,7 +242,7 @@ def test_jobs_in_the_queue_are_followed_and_not_submitted_again(
 ) -> None:
     made = submissions.create(tmp_path, "c", [job(tmp_path, "r1"), job(tmp_path, "r2")])
     (commands / "squeue.answer").write_text(
-        f"5_0|RUNNING|None|{made.name}\n5_1|PENDING|Priority|{made.name}\n"
+        f"5_0|RUNNING|None|N/A|{made.name}\n5_1|PENDING|Priority|N/A|{made.name}\n"
     )
     submissions.with_array(made, 5)
     ledger = Ledger(tmp_path)
@@ -255,7 +256,7 @@ def test_jobs_in_the_queue_are_followed_and_not_submitted_again(
     with SlurmCluster(Slurm(), tmp_path, 1, said.append) as launcher:
         for event in launcher.run([job(tmp_path, "r1"), job(tmp_path, "r2")]):
             events.append(event)
-            (commands / "squeue.answer").write_text(f"5_0|COMPLETED|None|{made.name}\n")
+            (commands / "squeue.answer").write_text(f"5_0|COMPLETED|None|N/A|{made.name}\n")
     assert [event.slot for event in events if event.what == "ended"] == [0, 1]
     assert {event.value for event in events if event.what == "ended"} == {50.0}
     assert said == [f"2 jobs of {made.name} are in SLURM: following them"]
@@ -269,7 +270,7 @@ def test_who_is_killed_as_they_submit_finds_the_jobs_by_name(
     commands: Path, tmp_path: Path
 ) -> None:
     made = submissions.create(tmp_path, "c", [job(tmp_path)])  # and no number recorded
-    (commands / "squeue.answer").write_text(f"9|RUNNING|None|{made.name}\n")
+    (commands / "squeue.answer").write_text(f"9|RUNNING|None|N/A|{made.name}\n")
     Ledger(tmp_path).begin("r", TINY, 0, "digits")
     Ledger(tmp_path).finish("r", "failed", None, "boom")
     events, _ = followed(tmp_path, "r")
@@ -283,7 +284,7 @@ def test_leaving_cancels_only_what_no_other_process_follows(commands: Path, tmp_
     for number, one in enumerate(made, 5):
         submissions.with_array(one, number)
     (commands / "squeue.answer").write_text(
-        "".join(f"{number}|RUNNING|None|{one.name}\n" for number, one in enumerate(made, 5))
+        "".join(f"{number}|RUNNING|None|N/A|{one.name}\n" for number, one in enumerate(made, 5))
     )
     others = Claim(made[1].folder).attempt()
     assert others is not None
@@ -299,7 +300,7 @@ def test_leaving_cancels_only_what_no_other_process_follows(commands: Path, tmp_
 
 def test_jobs_outlive_a_process_that_is_only_told_to_end(commands: Path, tmp_path: Path) -> None:
     made = submissions.with_array(submissions.create(tmp_path, "c", [job(tmp_path)]), 5)
-    (commands / "squeue.answer").write_text(f"5|RUNNING|None|{made.name}\n")
+    (commands / "squeue.answer").write_text(f"5|RUNNING|None|N/A|{made.name}\n")
     said: list[str] = []
     with (
         pytest.raises(KeyboardInterrupt),
