@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablations.errors import RequestError
 from ablations.launch.noted import Noted
 from ablations.leases import Lease, LeaseLost, hold_if_free
 from ablations.ledger import TERMINAL, Ledger
@@ -75,8 +74,11 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     Whatever goes wrong is an outcome of the runs, recorded with its traceback in the log; only a
     stop comes through, after they are recorded as interrupted. A run that another study on this
     home is making is waited for, not made twice; one that another process took over, because this
-    one seemed gone, is left to it and waited for. Where the home itself fails, as a full disk does,
-    nothing is recorded: the same command goes on from there.
+    one seemed gone, is left to it and waited for.
+
+    Raises:
+        OSError, RequestError: the home itself fails, as a full disk does; nothing is recorded, and
+            the same command goes on from there.
     """
     refuse_everybody()  # a worker of a cluster does not have the command line's mask
     while True:
@@ -84,9 +86,6 @@ def perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
             return _perform(job, tell)
         except LeaseLost as lost:
             print(lost, file=sys.stderr, flush=True)
-        except (OSError, RequestError) as error:
-            words = f"it could not be recorded: {error}"
-            return [("failed", None, words) for _ in job.all]
 
 
 def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:

@@ -8,7 +8,17 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from ablations.launch.job import Job, Measure, Observe, Stopped, estimate, look, perform
+from ablations.errors import RequestError
+from ablations.launch.job import (
+    Ended,
+    Job,
+    Measure,
+    Observe,
+    Stopped,
+    estimate,
+    look,
+    perform,
+)
 from ablations.launch.pace import Pace, keep_pace
 from lightning_modules.data.errors import DataError
 from lightning_modules.execution import Progress
@@ -52,12 +62,20 @@ def work(connection: Connection, conducts: bool) -> None:
             if job is None:
                 return
             if isinstance(job, Job):
-                send(connection, ("ended", perform(job, tell)))
+                send(connection, ("ended", made(job, tell)))
             else:
                 answer = _tried(works[type(job)], job, before)
                 send(connection, (ANSWERS[type(job)], answer))
     except (EOFError, Stopped):
         return
+
+
+def made(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
+    """Make the runs of a job; one that cannot be recorded ends so, and the worker lives on."""
+    try:
+        return perform(job, tell)
+    except (OSError, RequestError) as error:
+        return [("failed", None, f"it could not be recorded: {error}") for _ in job.all]
 
 
 def _tried(

@@ -16,6 +16,7 @@ import pytest
 from ablations.asked import retried, seconds_of
 from ablations.errors import RequestError
 from ablations.launch.job import Job, left_by, perform
+from ablations.launch.worker import made
 from ablations.leases import leases_of
 from ablations.ledger import Ledger
 from ablations.plans import FAILED, Run
@@ -124,7 +125,7 @@ def test_a_home_that_fails_is_told_and_nothing_recorded(
     tmp_path: Path, execution: Execution
 ) -> None:
     (tmp_path / "runs/r/recipe.yaml").mkdir(parents=True)
-    ((status, _, message),) = perform(job(tmp_path, QUICK, execution), lambda _: None)
+    ((status, _, message),) = made(job(tmp_path, QUICK, execution), lambda _: None)
     assert (status, Ledger(tmp_path).status("r")) == ("failed", "missing")
     assert "it could not be recorded: " in message
     assert "recipe.yaml" in message
