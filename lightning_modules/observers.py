@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,11 +139,12 @@ class Curves(pl.Callback):
             file.write(self._rows[-1])
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the curve to the disk: until now the checkpoints had it."""
-        if not trainer.is_global_zero:
-            return
-        with self._path.open("ab") as file:
-            os.fsync(file.fileno())
+        """Bring the curve to the disk: until now the checkpoints had it.
+
+        Whole, since who was only slow may have added to it before noticing that its run was lost.
+        """
+        if trainer.is_global_zero:
+            write_text(self._path, "".join(self._rows))
 
     def _stop(self, trainer: pl.Trainer) -> None:
         if self._began:

@@ -10,6 +10,7 @@ import torch
 from lightning_modules import Progress, fit
 from lightning_modules.checkpoint_files import checkpoints, newest
 from lightning_modules.checkpoints import save, save_into
+from lightning_modules.observers import curve_rows
 from recipes import edit
 
 
@@ -118,3 +119,15 @@ def test_a_run_with_a_damaged_checkpoint_ends_as_an_undisturbed_one(tiny, on_cpu
     assert (found.top1, found.loss, found.steps) == (wanted.top1, wanted.loss, wanted.steps)
     curve, whole = (tmp_path / name / "metrics.jsonl" for name in ("run", "whole"))
     assert curve.read_text() == whole.read_text()
+
+
+def test_what_another_process_adds_to_a_curve_does_not_stay(tiny, on_cpu, tmp_path: Path) -> None:
+    curve = tmp_path / "metrics.jsonl"
+
+    def add(progress: Progress) -> None:
+        with curve.open("a") as file:
+            file.write('{"epoch": 9}\n')
+
+    recipe = edit(tiny, {"optim.epochs": 2})
+    fit(recipe, 0, replace(on_cpu, on_progress=add), tmp_path)
+    assert [row["epoch"] for row in curve_rows(curve)] == [1, 2]
