@@ -88,9 +88,9 @@ def look(names: Iterable[str]) -> dict[str, Seen]:
             "--format=%i|%T|%r|%S|%j",
         )
         for line in text.splitlines():
-            number, state, reason, start, name = (word.strip() for word in line.split("|", 4))
+            number, state, reason, begin, name = (word.strip() for word in line.split("|", 4))
             if name in part:
-                found[number] = Seen(state=state, reason=reason, start=start)
+                found[number] = Seen(state=state, reason=reason, start=begin)
     return found
 
 
