@@ -68,6 +68,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
         devices=arguments.devices,
         slots=arguments.slots,
         compile=arguments.compile,
+        deterministic=arguments.deterministic,
         keep=arguments.keep,
         retry=retried(arguments.retry),
         fail_fast=arguments.fail_fast,

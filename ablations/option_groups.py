@@ -116,6 +116,12 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
         help="torch.compile the network's blocks: auto where a run is long enough to win it back",
     )
     parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="on GPUs, only operations that round alike every time, so that a run that is gone on"
+        " with ends bit for bit as one that was not stopped (CPUs do so anyway)",
+    )
+    parser.add_argument(
         "--keep",
         choices=("none", "ema", "last"),
         help="final weights to keep, of every run; ema is the raw ones where none are averaged"

@@ -70,6 +70,7 @@ class Options:
     devices: int = 1  # per run: GPUs, or processes on a CPU
     slots: int | None = None  # runs at once; None: one per GPU, or per core
     compile: str = "never"  # as Execution has it
+    deterministic: bool = False
     keep: str | None = None  # none, ema, last; None: the base's and the full arm's own
     retry: tuple[str, ...] = ()  # statuses of runs that are made again
     fail_fast: bool = False  # stop at the first run of this call that fails
@@ -283,6 +284,7 @@ def make_jobs(
             device=options.device,
             devices=options.devices,
             compile=options.compile,
+            deterministic=options.deterministic,
             skip_corrupt=prepared.request.skip_corrupt,
             data_fingerprint=plan.data_fingerprint,
             keep=options.keep or (_own_weights(arm.recipe) if run.arm in ends else "none"),

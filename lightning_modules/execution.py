@@ -38,6 +38,7 @@ class Execution:
     devices: int = 1  # that share every batch: GPUs from `device` on, or processes on a CPU
     threads: int | None = None  # torch's, of all devices, on a CPU; None leaves them as they are
     compile: str = "never"  # blocks of the network: never, auto (where it pays) or always
+    deterministic: bool = False  # operations that round alike every time, or an error; for GPUs
     evaluations: int = 5  # points of the minival curve, at most one per epoch
     skip_corrupt: bool = False
     data_fingerprint: str | None = None  # that the data must have; None: as they are

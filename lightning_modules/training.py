@@ -127,7 +127,7 @@ def train(
     compiled = _compiled(module, recipe, execution.compile, device, data)
     curves = Curves(folder / "metrics.jsonl", began)
     results: dict[int, Result] = {}
-    with quiet(), together(member, device):
+    with quiet(), rounding_alike(execution.deterministic), together(member, device):
         with tracked(readings[first].tracking if member.leads else None) as logger:
             watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
             trainer = _trainer(recipe, execution, device, folder, watching, data, logger, member)
@@ -287,6 +287,24 @@ def _interruptible(trainer: pl.Trainer) -> Iterator[None]:
     finally:
         if in_main and before is not None:
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def rounding_alike(wanted: bool) -> Iterator[None]:
+    """Take only operations that give the same bits every time; one without raises `RuntimeError`.
+
+    A CPU's do so anyway, at a fixed number of threads.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 @contextmanager

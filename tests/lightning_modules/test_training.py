@@ -266,6 +266,17 @@ def test_an_interruption_from_the_progress_display_comes_out_as_itself(tiny, on_
         fit(tiny, 0, replace(on_cpu, on_progress=interrupt), tmp_path)
 
 
+def test_operations_that_round_alike_are_asked_for_and_only_for_that_run(tiny, on_cpu, tmp_path):
+    seen = []
+
+    def look(progress: Progress) -> None:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+
+    fit(tiny, 0, replace(on_cpu, on_progress=look, deterministic=True), tmp_path)
+    assert seen[0] is True
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_progress_is_told(tiny, on_cpu, tmp_path):
     told: list[Progress] = []
     fit(tiny, 0, replace(on_cpu, on_progress=told.append), tmp_path)
