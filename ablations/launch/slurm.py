@@ -245,12 +245,8 @@ class SlurmCluster:
         state = "" if seen is None else seen.state
         if seen is not None and state in queue.PENDING:
             one.left, one.last = None, ""
-            if (
-                seen.reason not in _USUAL
-                and f"{one.submission.name} {seen.reason}" not in self._told
-            ):
-                self._told.add(f"{one.submission.name} {seen.reason}")
-                self.say(f"SLURM job {one.task} waits: {seen.reason}")
+            if seen.reason not in _USUAL:
+                self._say_once(f"SLURM jobs of {one.submission.name} wait: {seen.reason}")
             if not one.begun:
                 return
         one.begun = True
@@ -368,9 +364,12 @@ class SlurmCluster:
         """
         if time.monotonic() - self._answered > _SILENT_SECONDS:
             raise RequestError(f"SLURM was silent for {_SILENT_SECONDS / 60:.0f} min: {words}")
+        self._say_once(f"SLURM: {words}; asking again")
+
+    def _say_once(self, words: str) -> None:
         if words not in self._told:
             self._told.add(words)
-            self.say(f"SLURM: {words}; asking again")
+            self.say(words)
 
     def _cancel(self, left: Sequence[_Placed]) -> None:
         by_name: dict[str, list[str]] = {}
