@@ -38,12 +38,11 @@ _SETTLED_SECONDS, _CERTAIN_SECONDS = 15.0, 60.0
 _ATTEMPTS = 2  # of a job that leaves the queue without a word
 _RETURNS = 100  # of one that was told to stop, or whose node was taken
 _TAKEN = frozenset({"PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"})
-# COMPLETING is the end of a job that was cancelled, perhaps.
-_THERE = queue.PENDING | queue.UNDERWAY - {"COMPLETING"}
+_THERE = queue.PENDING | queue.UNDERWAY - {"COMPLETING"}  # the end of a cancelled one, perhaps
 _ARRAY_JOBS = 1000  # of an array at most, and waiting in the queue
-_USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning", "Prolog")
+_USUAL = ("None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime", "Cleaning")
 _FULL = ("MaxSubmit", "MaxJob", "job submit limit")  # refusals that pass as jobs end
-_LATER = ("temporarily", "contact", "timed out", "Unable to")  # and those that pass by themselves
+_LATER = ("temporarily", "contact", "timed out", "Unable to")  # and by themselves
 _PAUSE_SECONDS = 60.0  # after a refusal
 
 
@@ -107,9 +106,8 @@ class SlurmCluster:
     def __exit__(self, *details: object) -> None:
         """Cancel what is left; where only this process is ended by a signal, let it go on."""
         left = [one for one in self._placed if one.submission is not None and not one.ended]
-        error = details[1]
-        goes_on = isinstance(error, KeyboardInterrupt) and error.args == ("SIGTERM",)
-        if not goes_on:
+        by_signal = isinstance(details[1], KeyboardInterrupt) and details[1].args == ("SIGTERM",)
+        if not by_signal:
             self._cancel(left)
         elif left:
             self.say(
@@ -245,17 +243,13 @@ class SlurmCluster:
         state = "" if seen is None else seen.state
         if seen is not None and state in queue.PENDING:
             one.left, one.last = None, ""
-            if (
-                seen.reason not in _USUAL
-                and f"{one.submission.name} {seen.reason}" not in self._told
-            ):
-                self._told.add(f"{one.submission.name} {seen.reason}")
-                self.say(f"SLURM job {one.task} waits: {seen.reason}")
+            if seen.reason not in _USUAL:
+                self._say_once(f"SLURM jobs of {one.submission.name} wait: {seen.reason}")
             if not one.begun:
                 return
         one.begun = True
         ended = self._ends(one.job)
-        underway = state in queue.UNDERWAY - {"COMPLETING"}
+        underway = state in _THERE - queue.PENDING
         if seen is not None and underway and not ended:
             if one.running and one.start not in ("", seen.start):  # between two looks
                 yield from self._lost(one, "it went back into SLURM's queue")
@@ -368,9 +362,12 @@ class SlurmCluster:
         """
         if time.monotonic() - self._answered > _SILENT_SECONDS:
             raise RequestError(f"SLURM was silent for {_SILENT_SECONDS / 60:.0f} min: {words}")
+        self._say_once(f"SLURM: {words}; asking again")
+
+    def _say_once(self, words: str) -> None:
         if words not in self._told:
             self._told.add(words)
-            self.say(f"SLURM: {words}; asking again")
+            self.say(words)
 
     def _cancel(self, left: Sequence[_Placed]) -> None:
         by_name: dict[str, list[str]] = {}

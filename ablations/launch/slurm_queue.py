@@ -76,8 +76,8 @@ def look(names: Iterable[str]) -> dict[str, Seen]:
     """
     asked = sorted(set(names))
     found: dict[str, Seen] = {}
-    for start in range(0, len(asked), _AT_ONCE):
-        part = asked[start : start + _AT_ONCE]
+    for first in range(0, len(asked), _AT_ONCE):
+        part = asked[first : first + _AT_ONCE]
         text = _said(
             "squeue",
             "--noheader",

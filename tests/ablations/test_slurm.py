@@ -216,8 +216,12 @@ def test_a_disturbed_run_goes_on_and_ends_as_undisturbed(
             bring_nodes_back()
     assert events[-1].status == "finished", (events[-1], said)
     kinds = [event.what for event in events if event.what in ("started", "lost", "ended")]
-    assert kinds == ["started", "lost", "started", "ended"]
-    (lost,) = (event.message for event in events if event.what == "lost")
+    if how == "out of time":  # the next jobs have as little
+        assert kinds[::2] == ["started"] * (len(kinds) // 2)
+        assert kinds[1:-1:2] == ["lost"] * (len(kinds) // 2 - 1) != []
+    else:
+        assert kinds == ["started", "lost", "started", "ended"]
+    lost = next(event.message for event in events if event.what == "lost")
     if how == "killed":
         assert "ended FAILED; its log ends: " in lost
         assert "Killed" in lost
