@@ -77,7 +77,7 @@ def run(
         RecipeError, DataError, RequestError: what is wrong with the request.
     """
     chosen = options or Options()
-    check_options("local", chosen.devices, chosen.slots, chosen.device)
+    check_options(chosen.launch, chosen.devices, chosen.slots, chosen.device)
     prepared = plan(
         base,
         add,

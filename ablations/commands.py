@@ -19,7 +19,7 @@ from ablations.asked import (
     request_of,
 )
 from ablations.errors import RequestError
-from ablations.ledger import Ledger
+from ablations.ledger import TERMINAL, Ledger
 from ablations.output import agreed, as_json, deliver, say, show_result
 from recipes.leaf import nearest
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 
 _WATCH_SECONDS = 5.0  # a look at 10,000 runs takes one or two
+
+
+_INTERRUPTED = 130  # exit code where the same command has more to do
 
 
 def own_version() -> str:
@@ -318,13 +321,18 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
         agree=lambda words: arguments.yes or agreed(words),
     )
     plan = runs_so_far(prepared.plan, ledger)
-    failed = sum(outcome.status in FAILED for outcome in outcomes_of(plan, ledger))
+    statuses = [outcome.status for outcome in outcomes_of(plan, ledger)]
+    failed = sum(status in FAILED for status in statuses)
+    left = sum(status not in TERMINAL for status in statuses)
     if not made:
         say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
     if failed:
         say(f"{failed} of {len(plan.runs)} runs failed; --retry makes them again")
+    if left:
+        say(f"{left} of {len(plan.runs)} runs have not ended; the same command goes on")
     _keep_report(plan.study, ledger)
-    return _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
+    code = _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
+    return _INTERRUPTED if left and not code else code
 
 
 def _keep_report(study: str, ledger: Ledger) -> None:

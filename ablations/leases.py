@@ -2,8 +2,8 @@
 
 A lease is a file `lease.<generation>` with what names its holder, made whole and exclusively. Its
 time of change is the heartbeat. Nothing here compares clocks of two machines, nor trusts one:
-a holder on this machine is gone when its process is, any other when its lease has not changed for
-`STALE_SECONDS` of the observer's own steady clock. A stale lease is not removed but followed: by
+a holder is gone when its process is, which is seen on its own machine, or when its lease has not
+changed for `STALE_SECONDS` of the observer's own steady clock. A stale lease is not removed but followed: by
 one of the next generation that names it, which only one observer can make. So a holder that was
 only slow finds out, and two never hold at once.
 

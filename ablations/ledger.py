@@ -168,7 +168,7 @@ class Ledger:
             path = self.run_folder(run.id) / "result.json"
             raise RequestError(
                 f"{path} is damaged: the run is finished, but its accuracy is"
-                f" {result.get('top1')!r}; remove the folder to make the run again"
+                f" {result.get('top1')!r}; see `ablate doctor`"
             )
         return Outcome(
             run=run,
@@ -236,8 +236,6 @@ class Ledger:
         folder = self.run_folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").unlink(missing_ok=True)  # of an attempt that is made again
-        if training:
-            (self.training_folder(training) / "results.json").unlink(missing_ok=True)
         about = {"run": run, "seed": seed, "data": data, "fingerprint": fingerprint(recipe)}
         write_text(folder / "recipe.yaml", dumps(recipe, about))
         self._set_status(
@@ -247,14 +245,25 @@ class Ledger:
             host=platform.node(),
             started=time.time(),
             seed=seed,
-            **({"training": training} if training else {}),
+            training=training,
         )
         return folder
 
     def keep_results(self, training: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep the results of all runs of a training at once, before any is recorded."""
-        value = {"schema_version": SCHEMA, "results": results}
-        write_json(self.training_folder(training) / "results.json", value)
+        """Keep the results of all runs of a training at once, before any is recorded.
+
+        Those of other runs, whose maker was killed before it recorded them, stay: each counts as
+        long as its run has not begun again. To be called by who holds the training and the runs.
+        """
+        path = self.training_folder(training) / "results.json"
+        known = self._read_file(path)
+        begun = {run: self._read(run, "status.json").get("started") for run in results}
+        value = {
+            "schema_version": SCHEMA,
+            "results": {**known.get("results", {}), **results},
+            "started": {**known.get("started", {}), **begun},
+        }
+        write_json(path, value)
 
     def can_recover(self, run: str) -> bool:
         """Return whether the result of a run is there that has no terminal status yet."""
@@ -271,8 +280,9 @@ class Ledger:
             return {}
         result = self.result(run)
         if not result and (training := status.get("training")):
-            path = self.training_folder(training) / "results.json"
-            result = self._read_file(path).get("results", {}).get(run, {})
+            kept = self._read_file(self.training_folder(training) / "results.json")
+            if kept.get("started", {}).get(run) == status.get("started"):
+                result = kept.get("results", {}).get(run, {})
         return result
 
     def finish(self, run: str, status: str, result: Mapping[str, Any] | None, message: str) -> None:
@@ -300,9 +310,6 @@ class Ledger:
         """
         if self.status(run) == "finished":
             raise RequestError(f"run {run} is finished and is kept")
-        training = self._read(run, "status.json").get("training")
-        if training:  # what it holds is of the attempt that is forgotten
-            (self.training_folder(training) / "results.json").unlink(missing_ok=True)
         for name in ("result.json", "status.json"):
             (self.run_folder(run) / name).unlink(missing_ok=True)
 
@@ -342,14 +349,11 @@ class Ledger:
             raise
         except (OSError, ValueError) as error:
             words = str(error) if str(path) in str(error) else f"{path} is damaged: {error}"
-            raise RequestError(f"{words}; remove the folder to make the run again") from None
+            raise RequestError(f"{words}; see `ablate doctor`") from None
         if found is None:
             return {}
         if not isinstance(found, dict):
-            raise RequestError(
-                f"{path} is damaged: it holds {found!r:.40}; remove the folder to make the run"
-                " again"
-            )
+            raise RequestError(f"{path} is damaged: it holds {found!r:.40}; see `ablate doctor`")
         if found.get("schema_version") != SCHEMA:
             raise RequestError(
                 f"{path} is of schema version {found.get('schema_version')!r}, this program reads"

@@ -97,7 +97,10 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ray-cpus", type=whole, metavar="N", help="of a run")
     parser.add_argument(
-        "--ray-gpus", type=float, metavar="N", help="of a run (1 where the cluster has some)"
+        "--ray-gpus",
+        type=float,
+        metavar="N",
+        help="of a run (--devices, where the cluster has some)",
     )
     slurm_options(parser)
     parser.add_argument("--slots", type=whole, metavar="N", help="runs at once")

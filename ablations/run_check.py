@@ -251,10 +251,6 @@ def _checkpoints(folder: Path, over: bool) -> Iterator[Finding]:
         yield Finding(path=inside, what=what, deed="removed", mend=partial(shutil.rmtree, inside))
         return
     yield from leftovers(inside)
-    if (inside / "new.ckpt").is_file():
-        what = "was not given the name of a whole checkpoint"
-        path = inside / "new.ckpt"
-        yield Finding(path=path, what=what, deed="removed", mend=remove(path))
     for one in checkpoints(inside):
         if os.access(one.path, os.R_OK) and not one.is_whole():
             what = "is damaged: not the hash of its name"

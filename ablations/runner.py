@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ablations.errors import RequestError
 from ablations.launch import on_ray, ray_options, slurm_options
 from ablations.launch.job import Job
+from ablations.leases import hold_if_free
 from ablations.ledger import TERMINAL, Ledger
 from ablations.measuring import Measured, expect, measure
 from ablations.minival import check_kept
@@ -211,8 +212,9 @@ def _train(
         make_jobs(prepared, runs, ledger, options, crew.certificates),
     )
     for run in runs:  # only now, so that nothing is lost by a refusal above
-        if ledger.status(run.id) in TERMINAL - {"finished"}:
-            ledger.forget(run.id)
+        with hold_if_free(ledger.run_folder(run.id)) as held:  # else it is being made again
+            if held and ledger.status(run.id) in TERMINAL - {"finished"}:
+                ledger.forget(run.id)
     done = len(now.runs) - len(runs)
     with Board(len(now.runs), done, crew.at_once or 0, crew.expected) as board:
         board.expect(jobs)

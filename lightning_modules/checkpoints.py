@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules.checkpoint_files import checkpoints
-from lightning_modules.files import sync_folder, write_aside
+from lightning_modules.files import sync_folder
 from lightning_modules.observers import agreed
 
 _KEPT = 2  # the newest, and the one before in case that is damaged
@@ -85,12 +86,19 @@ def _before_the_batch(state: dict[str, Any]) -> None:
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Write a checkpoint, then let go of all but the newest ones; return its path."""
-    aside = folder / "new.ckpt"
-    with write_aside(aside) as file:
-        hashed: Any = _Hashed(file)
-        save_into(hashed, state)
-    path = folder / f"{step}.{hashed.digest()}.ckpt"
-    os.replace(aside, path)
+    aside = folder / f".{step}.ckpt.{uuid.uuid4().hex}"  # its name is known once it is written
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with aside.open("xb") as file:
+            hashed: Any = _Hashed(file)
+            save_into(hashed, state)
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{step}.{hashed.digest()}.ckpt"
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync_folder(folder)
     for old in checkpoints(folder)[_KEPT:]:
         old.path.unlink(missing_ok=True)

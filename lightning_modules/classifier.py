@@ -310,10 +310,11 @@ class Classifier(pl.LightningModule):
         """Take the average back once training or evaluation starts, and the loss so far."""
         self._loss_sum = checkpoint.get("loss_sum")
         if self._loss_sum is not None:
-            own = (
-                self._loss_sum[self.trainer.global_rank] if self._loss_sum.ndim else self._loss_sum
-            )
-            self._loss_sum = own.to(self.device)
+            if self._loss_sum.ndim:  # a number per device, perhaps of another count of them
+                same = len(self._loss_sum) == self.trainer.world_size
+                rank = self.trainer.global_rank
+                self._loss_sum = self._loss_sum[rank] if same else self._loss_sum.mean()
+            self._loss_sum = self._loss_sum.to(self.device)
         others = checkpoint.get("read_too", [None] * (len(self.readings) - 1))
         self._saved = [checkpoint.get("averaged"), *others]
 

@@ -15,7 +15,7 @@ from lightning_modules.optim import make_optimizer
 from lightning_modules.training import torch_device
 from recipes import Recipe, edit
 
-FEWEST = 2  # images that a recipe takes for a batch
+_FEWEST = 2  # images that a recipe takes for a batch
 _STEPS = 3  # the first is warm-up: allocations and kernel choice
 
 
@@ -59,18 +59,21 @@ def images_per_second(recipe: Recipe, execution: Execution, begin: float, end: f
     return steps * recipe.data.batch_size / (time.monotonic() - start)
 
 
-def fitting_batch(recipe: Recipe, execution: Execution) -> int | None:
+def fitting_batch(recipe: Recipe, execution: Execution) -> tuple[int | None, list[int]]:
     """Return the largest of the recipe's batch halved again and again of which two steps fit.
 
-    None: not even `FEWEST` images. Trains nothing.
+    None: none does. Beside it, the batches that were tried, all of which the devices of a run can
+    share. Trains nothing.
     """
+    each, tried = execution.devices, []
     size = recipe.data.batch_size // 2
-    while size >= max(FEWEST, execution.devices) and size % execution.devices == 0:
+    while (fitting := size - size % each) >= max(_FEWEST, each):
+        tried.append(fitting)
         # How a batch norm divides what is there takes no memory of its own.
-        if _fits(edit(recipe, {"data.batch_size": size, "optim.bn_batch": 0}), execution):
-            return size
+        if _fits(edit(recipe, {"data.batch_size": fitting, "optim.bn_batch": 0}), execution):
+            return fitting, tried
         size //= 2
-    return None
+    return None, tried
 
 
 def _fits(recipe: Recipe, execution: Execution) -> bool:

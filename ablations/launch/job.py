@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sys
 import traceback
@@ -60,6 +61,9 @@ class Observe:
     recipe: Recipe
     execution: Execution
 
+
+# What a home may fail with that holds for nothing that is trained: full, read-only, gone.
+_OF_THE_HOME = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 Ended = tuple[str, float | None, str]  # of a run: its status, its accuracy, a message
 
@@ -181,7 +185,7 @@ def _train(
         try:
             results = fit_together(readings, job.seed, execution, folder)
         except (Stopped, KeyboardInterrupt):
-            with contextlib.suppress(LeaseLost):
+            with contextlib.suppress(LeaseLost, OSError):  # it stops, recorded or not
                 _confirm(leases)
                 for one in left:
                     ledger.finish(one.run, "interrupted", None, "stopped; the same command goes on")
@@ -189,6 +193,8 @@ def _train(
         except LeaseLost:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_HOME:
+                raise  # no fault of the run's: it is not recorded, and goes on another time
             with contextlib.suppress(OSError):  # a full disk: the outcome says so too
                 print(traceback.format_exc(), flush=True)
             broken = _outcome(error)
@@ -243,16 +249,17 @@ def _outcome(error: Exception) -> tuple[str, str]:
 
 def _what_fits(job: Job, execution: Execution) -> str:
     """Return in words which batch fits into the memory that a run was too large for."""
-    from lightning_modules.speed import FEWEST, fitting_batch
+    from lightning_modules.speed import fitting_batch
 
     asked = job.recipe.data.batch_size
     try:
-        size = fitting_batch(job.recipe, execution)
+        size, tried = fitting_batch(job.recipe, execution)
     except Exception as error:  # of a try that nobody asked for
         print(traceback.format_exc(), flush=True)
         return f"which batch fits could not be tried: {_first_line(error)}"
     if size is None:
-        return f"of batches below {asked} images not even those of {FEWEST} fit"
+        words = f"not even those of {tried[-1]} fit" if tried else "none can be halved"
+        return f"of batches below {asked} images {words}"
     return (
         f"two steps with batches of {size} images instead of {asked} fit: data.batch_size={size} is"
         " another recipe, whose learning rate belongs to its batch"

@@ -101,6 +101,7 @@ class _Watch:
         ledger, limit = Ledger(self._job.home), self._job.execution.time_limit or 0.0
         message = f"it did not end {OVERTIME_SECONDS:g} s after its limit of {limit:g} s"
         for one in self._job.all:
+            ledger.recover(one.run)
             if ledger.status(one.run) not in TERMINAL:
                 ledger.finish(one.run, "timed_out", None, message)
         os._exit(1)

@@ -152,11 +152,12 @@ class SlurmCluster:
             for one in submissions.known(self.home)
             if one.cluster == self._cluster.name and one.folder not in self._follow
         ]
-        seen = queue.look([one.name for one in found]) if found else {}
+        seen = self._asked([one.name for one in found])
         by_run = {one.job.run: one for one in self._placed}
         for submission in found:
             if submission.array is None:  # its caller died as it was submitted
-                array = queue.array_of(submission.name)
+                tasks = self._asked([submission.name])
+                array = max((int(task.partition("_")[0]) for task in tasks), default=None)
                 if array is None:
                     continue
                 submission = submissions.with_array(submission, array)
@@ -176,6 +177,16 @@ class SlurmCluster:
                 self.say(f"{mine} jobs of {submission.name} are in SLURM: following them")
             elif not there and self._is_done(submission):
                 submissions.remove(submission)
+
+    def _asked(self, names: Sequence[str]) -> dict[str, queue.Seen]:
+        """Return what SLURM says of jobs, as soon as it answers."""
+        while names:
+            try:
+                return queue.look(names)
+            except queue.QueueError as error:
+                self._tolerate(str(error))
+                time.sleep(2.0)
+        return {}
 
     def _submit(self, at_most: int | None) -> None:
         """Submit what is not in the queue, as far as there is room."""
@@ -234,7 +245,8 @@ class SlurmCluster:
         except queue.QueueError as error:
             self._tolerate(str(error))
             return
-        self._answered = time.monotonic()
+        if open_ones:  # else nobody was asked
+            self._answered = time.monotonic()
         for one in open_ones:
             yield from self._see(one, seen.get(one.task))
 
@@ -283,14 +295,8 @@ class SlurmCluster:
         said = submissions.last_words(one.submission.log(one.place))
         words = f"its SLURM job {one.task} ended {state or 'and is not known any more'}"
         if state == "CANCELLED":
-            ended: list[Ended] = []
-            for job in one.job.all:
-                self._ledger.recover(job.run)
-                status = self._ledger.status(job.run)
-                message = f"its SLURM job {one.task} was cancelled; the same command goes on"
-                if status not in TERMINAL and not self._ledger.is_held(job.run):
-                    self._ledger.finish(job.run, "interrupted", None, message)
-                ended.append(("interrupted", None, message))
+            message = f"its SLURM job {one.task} was cancelled; the same command goes on"
+            ended = [left_by(job, "interrupted", message) for job in one.job.all]
             yield from self._say_ended(one, ended)
         elif again:
             one.returns += stopped

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from ablations.errors import RequestError
 from ablations.launch import slurm_queue as queue
-from ablations.launch.job import Job, Stopped, perform
+from ablations.launch.job import Job, Stopped, left_by, perform
 from ablations.launch.submissions import NotPrivate, read_job, tell_progress
-from ablations.ledger import TERMINAL, Ledger
+from ablations.ledger import Ledger
 from lightning_modules.checkpoint_files import FOLDER, checkpoints
 from lightning_modules.execution import Progress
 from lightning_modules.files import read_json, write_json
@@ -126,10 +126,8 @@ def _too_short(folder: Path, place: int, job: Job, before: int) -> bool:
         f"stopped {stops} times in a row before its next checkpoint: give its jobs more time"
         " (--slurm-time), or checkpoint more often (--checkpoint-every)"
     )
-    ledger = Ledger(job.home)
     for one in job.all:
-        if ledger.status(one.run) not in TERMINAL and not ledger.is_held(one.run):
-            ledger.finish(one.run, "failed", None, message)
+        left_by(one, "failed", message)
     return True
 
 
