@@ -3,9 +3,9 @@
 A lease is a file `lease.<generation>` with what names its holder, made whole and exclusively. Its
 time of change is the heartbeat. Nothing here compares clocks of two machines, nor trusts one:
 a holder is gone when its process is, which is seen on its own machine, or when its lease has not
-changed for `STALE_SECONDS` of the observer's own steady clock. A stale lease is not removed but followed: by
-one of the next generation that names it, which only one observer can make. So a holder that was
-only slow finds out, and two never hold at once.
+changed for `STALE_SECONDS` of the observer's own steady clock. A stale lease is not removed but
+followed: by one of the next generation that names it, which only one observer can make. So a holder
+that was only slow finds out, and two never hold at once.
 
 No locks of the file system: they are unreliable or absent on shared ones, and say nothing about
 a machine that is gone. Longer than most: all that makes the claim above true is here.

@@ -211,10 +211,11 @@ def _train(
         runs,
         make_jobs(prepared, runs, ledger, options, crew.certificates),
     )
-    for run in runs:  # only now, so that nothing is lost by a refusal above
-        with hold_if_free(ledger.run_folder(run.id)) as held:  # else it is being made again
-            if held and ledger.status(run.id) in TERMINAL - {"finished"}:
-                ledger.forget(run.id)
+    again = [run.id for run in runs if ledger.status(run.id) in TERMINAL - {"finished"}]
+    for run_id in again:  # only now, so that nothing is lost by a refusal above
+        with hold_if_free(ledger.run_folder(run_id)) as held:  # else it is being made already
+            if held and ledger.status(run_id) in TERMINAL - {"finished"}:
+                ledger.forget(run_id)
     done = len(now.runs) - len(runs)
     with Board(len(now.runs), done, crew.at_once or 0, crew.expected) as board:
         board.expect(jobs)
