@@ -55,7 +55,7 @@ MODULE = """
 
     def slow(images, targets):
         if not HURRY.exists():
-            time.sleep(0.3)
+            time.sleep(1.5)
         return images, targets
 """
 STUDY = (
