@@ -55,7 +55,7 @@ MODULE = """
 
     def slow(images, targets):
         if not HURRY.exists():
-            time.sleep(0.3)
+            time.sleep(1.5)
         return images, targets
 """
 STUDY = (
@@ -161,6 +161,8 @@ def follow(
                     disturb(number)
                 if event.what == "lost":
                     own.HURRY.touch()
+                    # Time again, where it was taken; of a job that is gone this says nothing.
+                    subprocess.run(["scontrol", "update", f"JobId={number}", "TimeLimit=60"])
         return events, said
 
     return followed
