@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.errors import RequestError
@@ -23,10 +22,11 @@ from ablations.launch import slurm_queue as queue
 from ablations.launch import submissions
 from ablations.launch.job import Ended, Job, left_by
 from ablations.launch.pool import Event
+from ablations.launch.slurm_jobs import Follow, Placed
 from ablations.launch.slurm_options import Slurm, check_home
 from ablations.launch.slurm_submit import Refused, flags_of, submit
 from ablations.launch.submissions import Submission
-from ablations.leases import Claim, Lease
+from ablations.leases import Claim
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
 
@@ -46,38 +46,6 @@ _LATER = ("temporarily", "contact", "timed out", "Unable to")  # and by themselv
 _PAUSE_SECONDS = 60.0  # after a refusal
 
 
-@dataclass
-class _Placed:
-    """A job of ours, and where it is."""
-
-    slot: int
-    job: Job
-    submission: Submission | None = None
-    place: int = 0
-    begun: bool = False  # by the queue or the ledger, since it was submitted
-    running: bool = False  # as it was told
-    start: str = ""  # when it began running, as SLURM says
-    left: float | None = None  # of `time.monotonic`: since when it is not in the queue
-    last: str = ""  # the state in which it left, which SLURM soon forgets
-    losses: int = 0
-    returns: int = 0
-    ended: bool = False
-
-    @property
-    def task(self) -> str:
-        return "" if self.submission is None else self.submission.task(self.place)
-
-
-@dataclass
-class _Follow:
-    """A submission that is followed; leaving stops it only where this process holds it."""
-
-    submission: Submission
-    lease: Lease | None
-    at_once: int = 0  # that it may run, as SLURM was told last
-
-
-@dataclass
 class SlurmCluster:
     """A launcher of SLURM jobs, one for each training."""
 
@@ -85,8 +53,8 @@ class SlurmCluster:
     home: Path
     threads: int  # of a run where no CPUs are asked for
     say: Callable[[str], None]
-    _follow: dict[Path, _Follow] = field(default_factory=dict)
-    _placed: list[_Placed] = field(default_factory=list)
+    _follow: dict[Path, Follow] = field(default_factory=dict)
+    _placed: list[Placed] = field(default_factory=list)
     _told: set[str] = field(default_factory=set)
     _submitting: Submission | None = None
     _pause: float = 0.0  # of `time.monotonic`: until when nothing is submitted
@@ -123,7 +91,7 @@ class SlurmCluster:
 
         See `Launcher`. `at_most` is kept by SLURM, as the number of an array's jobs that run.
         """
-        self._placed = [_Placed(slot, self._own(job)) for slot, job in enumerate(jobs)]
+        self._placed = [Placed(slot, self._own(job)) for slot, job in enumerate(jobs)]
         self._attach()
         while True:
             self._submit(at_most)
@@ -173,7 +141,7 @@ class SlurmCluster:
                         mine += 1
             if mine:
                 lease = Claim(submission.folder).attempt()
-                self._follow[submission.folder] = _Follow(submission, lease)
+                self._follow[submission.folder] = Follow(submission, lease)
                 self.say(f"{mine} jobs of {submission.name} are in SLURM: following them")
             elif not there and self._is_done(submission):
                 submissions.remove(submission)
@@ -210,7 +178,7 @@ class SlurmCluster:
                 return
             count = max(count // 2, 1)
 
-    def _refusal(self, ones: Sequence[_Placed], at_once: int) -> str:
+    def _refusal(self, ones: Sequence[Placed], at_once: int) -> str:
         """Submit jobs as an array; return why SLURM did not take them, empty where it did."""
         made = submissions.create(self.home, self._cluster.name, [one.job for one in ones])
         lease = Claim(made.folder).attempt()
@@ -228,7 +196,7 @@ class SlurmCluster:
                 submissions.remove(made)
                 return str(error)
         made = submissions.with_array(made, array)
-        self._follow[made.folder] = _Follow(made, lease, at_once)
+        self._follow[made.folder] = Follow(made, lease, at_once)
         for place, one in enumerate(ones):
             one.submission, one.place, one.begun = made, place, False
         self._submitting = None
@@ -250,7 +218,7 @@ class SlurmCluster:
         for one in open_ones:
             yield from self._see(one, seen.get(one.task))
 
-    def _see(self, one: _Placed, seen: queue.Seen | None) -> Iterator[Event]:
+    def _see(self, one: Placed, seen: queue.Seen | None) -> Iterator[Event]:
         assert one.submission is not None
         state = "" if seen is None else seen.state
         if seen is not None and state in queue.PENDING:
@@ -281,7 +249,7 @@ class SlurmCluster:
         else:
             yield from self._gone(one, state)
 
-    def _gone(self, one: _Placed, state: str) -> Iterator[Event]:
+    def _gone(self, one: Placed, state: str) -> Iterator[Event]:
         """Deal with a job that is not in the queue any more, and of which not all runs ended."""
         assert one.submission is not None
         now = time.monotonic()
@@ -309,13 +277,13 @@ class SlurmCluster:
             ended = [left_by(job, status, f"{words}{times}{said}") for job in one.job.all]
             yield from self._say_ended(one, ended)
 
-    def _lost(self, one: _Placed, words: str) -> Iterator[Event]:
+    def _lost(self, one: Placed, words: str) -> Iterator[Event]:
         if one.running:
             message = f"{words}; going on from its last checkpoint"
             yield Event(what="lost", slot=one.slot, job=one.job, message=message)
         one.running = False
 
-    def _say_ended(self, one: _Placed, ended: Sequence[Ended]) -> Iterator[Event]:
+    def _say_ended(self, one: Placed, ended: Sequence[Ended]) -> Iterator[Event]:
         if not one.running:
             yield Event(what="started", slot=one.slot, job=one.job)
         one.ended, one.running = True, False
@@ -375,7 +343,7 @@ class SlurmCluster:
             self._told.add(words)
             self.say(words)
 
-    def _cancel(self, left: Sequence[_Placed]) -> None:
+    def _cancel(self, left: Sequence[Placed]) -> None:
         by_name: dict[str, list[str]] = {}
         if self._submitting is not None:  # it may be there, under a number that is not known yet
             by_name[self._submitting.name] = []
