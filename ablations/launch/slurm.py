@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.errors import RequestError
@@ -46,6 +47,7 @@ _LATER = ("temporarily", "contact", "timed out", "Unable to")  # and by themselv
 _PAUSE_SECONDS = 60.0  # after a refusal
 
 
+@dataclass
 class SlurmCluster:
     """A launcher of SLURM jobs, one for each training."""
 

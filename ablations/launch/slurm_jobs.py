@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ablations.launch.job import Job
 from ablations.launch.submissions import Submission
@@ -39,6 +39,3 @@ class Follow:
     submission: Submission
     lease: Lease | None
     at_once: int = 0  # that it may run, as SLURM was told last
-
-
-@dataclass
