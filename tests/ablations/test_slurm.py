@@ -113,7 +113,7 @@ def results(home: Path) -> dict[str, Any]:
             predictions = {name: kept[name].tolist() for name in kept.files}
         found[path.parent.name] = (
             {name: value for name, value in whole.items() if name not in TIMES},
-            (path.parent / "metrics.jsonl").read_text(),
+            [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()],
             predictions,
         )
     return found
