@@ -129,7 +129,7 @@ class Curves(pl.Callback):
         if not trainer.is_global_zero:
             return
         row: dict[str, Any] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        for name, value in trainer.callback_metrics.items():
+        for name, value in sorted(trainer.callback_metrics.items()):
             if name.startswith("val/") and not self._validated:
                 continue  # of an earlier epoch
             number = float(value)
