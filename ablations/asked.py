@@ -87,8 +87,9 @@ def _ray(arguments: argparse.Namespace) -> RayOptions:
         "cpus": arguments.ray_cpus,
         "gpus": arguments.ray_gpus,
     }
-    if arguments.launch != "ray" and any(value is not None for value in given.values()):
-        raise RequestError(f"options of Ray with --launch {arguments.launch}: use --launch ray")
+    for name, value in given.items():
+        if arguments.launch != "ray" and value is not None:
+            raise RequestError(f"--ray-{name} goes with --launch ray, not {arguments.launch}")
     return RayOptions(**given)
 
 
@@ -122,7 +123,9 @@ def seconds_of(option: str, text: str | None) -> float | None:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     seconds = float(found[1]) * _UNITS[found[2] or "s"] if found else 0.0
     if not 0 < seconds < float("inf"):
-        raise RequestError(f"{option} {text!r}: give a time above 0, as 90s, 45m, 12h or 2d")
+        raise RequestError(
+            f"{option} {text!r}: give a time above 0, as 90s, 45m, 12h or 2d; 90 is 90s"
+        )
     return seconds
 
 

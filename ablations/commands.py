@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,8 +133,17 @@ def status(arguments: argparse.Namespace) -> int:
     ledger = Ledger(home_of(arguments))
     while True:
         studies = [arguments.study] if arguments.study else ledger.studies()
-        found = [standing_of(ledger, study) for study in studies]
-        tables = [standing_table(one) for one in found] or [f"no study in {ledger.home}"]
+        found, broken = [], False
+        for study in studies:
+            try:
+                found.append(standing_of(ledger, study))
+            except RequestError as error:  # of one; the others can be shown
+                if arguments.study:
+                    raise
+                broken = True
+                say(f"{study}: {error}")
+        none = [] if broken else [f"no study in {ledger.home}"]
+        tables = [standing_table(one) for one in found] or none
         if arguments.format == "json":
             tables = [as_json({"schema_version": 1, "studies": found})]
         clear = "\x1b[H\x1b[2J" if arguments.watch else ""
@@ -141,7 +151,7 @@ def status(arguments: argparse.Namespace) -> int:
         if not arguments.watch or all(
             one["concluded"] and not one["left"]["runs"] for one in found
         ):
-            return 0
+            return int(broken)
         time.sleep(_WATCH_SECONDS)
 
 
@@ -327,7 +337,12 @@ def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> 
     if not made:
         say(f"study {plan.study}: all {len(plan.runs)} runs are in the ledger; trained nothing")
     if failed:
-        say(f"{failed} of {len(plan.runs)} runs failed; --retry makes them again")
+        kinds = Counter(status for status in statuses if status in FAILED)
+        words = ", ".join(f"{count} {status}" for status, count in sorted(kinds.items()))
+        say(
+            f"{failed} of {len(plan.runs)} runs did not finish ({words}); --retry makes them again,"
+            f" or --retry {next(iter(kinds))} only those"
+        )
     if left:
         say(f"{left} of {len(plan.runs)} runs have not ended; the same command goes on")
     _keep_report(plan.study, ledger)

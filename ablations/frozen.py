@@ -11,6 +11,7 @@ from typing import Any
 
 from ablations.errors import RequestError
 from ablations.kept import keep, kept
+from ablations.names import checked_identity, checked_study
 from ablations.plans import Arm, Contrast, Layout, Plan, Run, Split, Stopping
 from ablations.request import Request, from_plain
 from lightning_modules.files import write_text
@@ -64,6 +65,7 @@ def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]
         request = from_plain(tree["request"], str(path))
         plan = _from_tree(tree, str(path), whole=known is None)
         revision = int(tree["revision"])
+        _check_names(plan, path)
         if known is None:
             keep(path, text, tree)
         return plan, request, revision
@@ -73,6 +75,20 @@ def thaw(folder: Path, revision: int | None = None) -> tuple[Plan, Request, int]
         raise RequestError(str(error)) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RequestError(f"{path} is damaged: {error!r}") from None
+
+
+def _check_names(plan: Plan, path: Path) -> None:
+    """Refuse a plan whose names could lead out of a home.
+
+    Raises:
+        RequestError: with the file that says so.
+    """
+    try:
+        checked_study(plan.study)
+        for run in plan.runs:
+            checked_identity(run.id)
+    except RequestError as error:
+        raise RequestError(f"{path} is damaged: {error}") from None
 
 
 def _to_tree(plan: Plan, request: Request, revision: int) -> dict[str, Any]:

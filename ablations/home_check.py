@@ -84,6 +84,8 @@ def check_home(
     lines = [f"{one['place']}: {one['what']}; {one['done']}" for one in told.findings]
     counts = ", ".join(f"{count} {part}" for part, count in told.looked_at.items())
     verdict = f"{len(lines)} findings, {len(lines) - left} mended" if lines else "whole"
+    if told.busy:
+        verdict += f" (but {len(told.busy)} at work in, not looked at)"
     return "\n".join([*lines, f"{told.home}: {counts}: {verdict}"]), int(left > 0)
 
 

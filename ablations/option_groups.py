@@ -144,7 +144,8 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--time-limit",
         metavar="TIME",
-        help="of a run, as 90s, 45m, 12h or 2d; what took longer can go on with --retry timed_out",
+        help="of a run, as 90s, 45m, 12h or 2d (90 is 90s); what took longer can go on with"
+        " --retry timed_out",
     )
     parser.add_argument(
         "--checkpoint-every",

@@ -46,6 +46,8 @@ from lightning_modules.waiting import Waiting
 from recipes import Recipe
 from recipes.sharing import trained_for
 
+_log = logging.getLogger(__name__)
+
 
 def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result:
     """Train and evaluate one recipe with one seed.
@@ -134,6 +136,8 @@ def train(
             # What the first process goes on from, the others do.
             resume = newest(folder / FOLDER, module.readings) if member.leads else None
             resume = trainer.strategy.broadcast(resume)
+            if resume is not None and member.leads:
+                _log.warning("going on from the checkpoint of step %s", resume.name.split(".")[0])
             status, message = "finished", ""
             try:
                 with _interruptible(trainer):

@@ -23,7 +23,7 @@ from lightning_modules.checkpoint_files import FOLDER
 from lightning_modules.data.cache import open_cache
 from lightning_modules.data.digits import open_digits
 from lightning_modules.data.items import DataSpec
-from lightning_modules.files import write_json
+from lightning_modules.files import read_json, write_json
 from recipes import edit
 from tests.ablations.made_up import frozen
 from tests.ablations.made_up_home import RUNS, TINY, TRAINING, checkpoint, record
@@ -268,8 +268,8 @@ def test_a_finished_run_whose_status_is_lost_is_proven(
 
 
 def test_a_run_killed_before_its_status_has_its_training_s_result(ledger: Ledger) -> None:
-    status = {"schema_version": 1, "status": "running", "seed": 0, "training": TRAINING}
-    write_json(ledger.home / run("done", "status.json"), status)
+    path = ledger.home / run("done", "status.json")
+    write_json(path, {**read_json(path), "status": "running", "training": TRAINING})
     (ledger.home / run("done", "result.json")).unlink()
     assert told(ledger.home) == [(run("done", "status.json"), "mended")]
     assert ledger.status(RUNS["done"]) == "finished"

@@ -52,7 +52,7 @@ def test_options_of_ray_without_ray_are_refused(tmp_path: Path) -> None:
     words = ("--base", "tiny", "--add", "ls", "--ray-cpus", "2")
     said = ablate(*words, "--home", tmp_path, folder=tmp_path)
     assert (said.code, said.out) == (2, "")
-    assert "use --launch ray" in said.err
+    assert "--ray-cpus goes with --launch ray" in said.err
 
 
 def on_a_cluster(test: Any) -> Any:
