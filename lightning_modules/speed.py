@@ -15,7 +15,7 @@ from lightning_modules.optim import make_optimizer
 from lightning_modules.training import torch_device
 from recipes import Recipe, edit
 
-_FEWEST = 2  # images that a recipe takes for a batch
+_FEWEST = 2  # images of which a batch norm can take statistics
 _STEPS = 3  # the first is warm-up: allocations and kernel choice
 
 
@@ -67,7 +67,7 @@ def fitting_batch(recipe: Recipe, execution: Execution) -> tuple[int | None, lis
     """
     each, tried = execution.devices, []
     size = recipe.data.batch_size // 2
-    while (fitting := size - size % each) >= max(_FEWEST, each):
+    while (fitting := size - size % each) >= _FEWEST * each:
         tried.append(fitting)
         # How a batch norm divides what is there takes no memory of its own.
         if _fits(edit(recipe, {"data.batch_size": fitting, "optim.bn_batch": 0}), execution):

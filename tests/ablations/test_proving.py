@@ -51,7 +51,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "must"), [("Lazy", "first weights, statistics"), ("Same", "inputs, targets")]
+    ("name", "must"),
+    [
+        ("Lazy", "first weights, statistics"),
+        pytest.param("Same", "inputs, targets", marks=pytest.mark.slow),
+    ],
 )
 def test_a_component_that_does_nothing_is_refused_and_nothing_is_left(name, must, folder):
     said = ablate("--base", "tiny", "--add", f"mine:{name}", *QUICK, folder=folder)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.ablations.conftest import Said, snapshot
 from tests.ablations.test_study import started
 
@@ -33,6 +35,7 @@ def second_stage_runs(home: Path) -> list[Path]:
     return [home / "runs" / run for run in runs if (home / "runs" / run / "status.json").exists()]
 
 
+@pytest.mark.slow  # tests/faults kills studies more often; this one decides as it goes
 def test_a_study_killed_in_a_later_stage_goes_on_to_the_same_decisions(
     tmp_path: Path, call: Call
 ) -> None:

@@ -84,8 +84,8 @@ def test_a_batch_that_cannot_be_divided_is_refused_before_anything_starts(
 
 def test_a_smaller_batch_that_is_tried_can_be_divided_too(tiny, on_cpu) -> None:
     divided = edit(tiny, {"optim.bn_batch": 16})
-    assert fitting_batch(divided, two(on_cpu)) == 16
-    assert fitting_batch(edit(tiny, {"data.batch_size": 6}), two(on_cpu)) is None  # 3 are odd
+    assert fitting_batch(divided, two(on_cpu)) == (16, [16])
+    assert fitting_batch(edit(tiny, {"data.batch_size": 6}), two(on_cpu)) == (None, [])  # 1 each
 
 
 @pytest.mark.slow
