@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ablations import commands
+from ablations import commands, lookups
 from ablations.errors import RequestError
 from ablations.option_groups import (
     execution_options,
@@ -196,12 +196,12 @@ def _build() -> _Parser:
     home_option(report)
     format_option(report)
 
-    diff = _command(under, "diff", "compare two recipes, runs or studies", commands.diff)
+    diff = _command(under, "diff", "compare two recipes, runs or studies", lookups.diff)
     diff.add_argument("first", metavar="A")
     diff.add_argument("second", metavar="B")
     home_option(diff)
 
-    show = _command(under, "show", "a resolved recipe as YAML", commands.show)
+    show = _command(under, "show", "a resolved recipe as YAML", lookups.show)
     show.add_argument("recipe", metavar="RECIPE")
     recipe_of_option(show)
     show.add_argument("--add", metavar="SPEC", help="with these components applied")
@@ -209,7 +209,7 @@ def _build() -> _Parser:
     show.add_argument("--set", action="append", default=[], metavar="path=value", dest="settings")
     home_option(show)
 
-    listing = _command(under, "list", "what there is to choose from", commands.listing)
+    listing = _command(under, "list", "what there is to choose from", lookups.listing)
     listing.add_argument(
         "what",
         nargs="?",
@@ -227,7 +227,7 @@ def _build() -> _Parser:
     execution_options(extend)
     format_option(extend)
 
-    replay = _command(under, "replay", "published tables in the form of a study", commands.replay)
+    replay = _command(under, "replay", "published tables in the form of a study", lookups.replay)
     replay.add_argument(
         "name", nargs="?", metavar="NAME", help="as resnet-rs; without: what is there"
     )
@@ -235,7 +235,7 @@ def _build() -> _Parser:
     format_option(replay)
 
     simulate = _command(
-        under, "simulate", "games with known truth through the analysis", commands.simulate
+        under, "simulate", "games with known truth through the analysis", lookups.simulate
     )
     simulate.add_argument(
         "cells",
@@ -248,7 +248,7 @@ def _build() -> _Parser:
     simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
     output_option(simulate)
     format_option(simulate)
-    _doctor(_command(under, "doctor", "check and mend a home; or what is slow", commands.doctor))
+    _doctor(_command(under, "doctor", "check and mend a home; or what is slow", lookups.doctor))
     return parser
 
 

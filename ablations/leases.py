@@ -158,38 +158,32 @@ class Claim:
         return now - self._since >= STALE_SECONDS
 
 
-@dataclass(frozen=True)
-class Hold:
-    """That this process, and no other, is at work in a folder."""
-
-    lease: Lease
-    waited: bool  # for another process, which may have done the work
-
-
 @contextlib.contextmanager
-def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator[Hold]:
+def held(folder: Path, wait: Callable[[], None], every: float = 1.0) -> Iterator[Lease]:
     """Hold a folder, made where it is missing; call `wait` every so many seconds until it is free.
 
     Raises:
         OSError: the folder cannot be written.
         RequestError: it is a link, through which files elsewhere would be written.
     """
-    claim, waited = Claim(folder), False
+    claim = Claim(folder)
     while (lease := _attempt(claim, folder)) is None:
-        waited = True
         wait()
         time.sleep(every)
     try:
-        yield Hold(lease, waited)
+        yield lease
     finally:
         lease.release()
 
 
 @contextlib.contextmanager
 def hold_if_free(folder: Path) -> Iterator[bool]:
-    """Hold a folder where nobody may be at work in it; yield whether that is so."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lease = Claim(folder).attempt()
+    """Hold a folder where nobody may be at work in it; yield whether that is so.
+
+    Raises:
+        OSError, RequestError: as `held`.
+    """
+    lease = _attempt(Claim(folder), folder)
     try:
         yield lease is not None
     finally:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.leases import Hold, held, holder_of
+from ablations.leases import Lease, held, holder_of
 from ablations.names import checked_identity, checked_study, is_identity
 from ablations.plans import Outcome, Run
 from lightning_modules.files import digest_of, read_json, write_json, write_text
@@ -142,7 +142,7 @@ class Ledger:
         holder = holder_of(self.run_folder(run))
         return holder is not None and not holder.gone
 
-    def claim(self, run: str, wait: Callable[[], None]) -> AbstractContextManager[Hold]:
+    def claim(self, run: str, wait: Callable[[], None]) -> AbstractContextManager[Lease]:
         """Hold a run against other processes, on this machine and on others that see the home.
 
         `wait` is called about once a second while another one holds it. The hold ends with the
@@ -153,7 +153,7 @@ class Ledger:
 
     def claim_training(
         self, training: str, wait: Callable[[], None]
-    ) -> AbstractContextManager[Hold]:
+    ) -> AbstractContextManager[Lease]:
         """Hold a training against other processes, after its runs: others may be read off it."""
         return held(self.training_folder(training), wait)
 

@@ -65,6 +65,8 @@ def newest(folder: Path, recipes: Sequence[Recipe]) -> Path | None:
     except ValueError:
         same = False
     if not same:
+        if checkpoints(folder):
+            _log.warning("the checkpoints here are of other recipes, or %s is damaged: anew", note)
         shutil.rmtree(folder, ignore_errors=True)
         write_json(note, about)
         return None

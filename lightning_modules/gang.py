@@ -42,6 +42,11 @@ _NOT_STARTED = (
     ' call fit() below `if __name__ == "__main__":`'
 )
 
+
+class MemberLost(RuntimeError):
+    """One of the processes of a run died: the run can go on from its last checkpoint."""
+
+
 # What makes a run in one of its processes: `training.train`.
 Work = Callable[[Sequence[Any], int, Execution, Path, Member], list[Result]]
 
@@ -60,7 +65,7 @@ def conduct(
 
     Raises:
         RecipeError: a batch cannot be divided over the devices, or they are not there.
-        RuntimeError: one of the processes died.
+        MemberLost: one of the processes died.
         BaseException: the first that was raised in any of them.
     """
     devices = execution.devices
@@ -170,7 +175,7 @@ def _death(one: _Started) -> RuntimeError:
     one.process.join(_LEAVING)
     if not one.here:
         return RuntimeError(_NOT_STARTED)
-    return RuntimeError(
+    return MemberLost(
         f"process {one.member.rank + 1} of the {one.member.devices} of this run died"
         f" ({cause_of_death(one.process.exitcode)}); the others were stopped"
     )

@@ -17,6 +17,7 @@ from ablations.launch.noted import Noted
 from ablations.leases import Lease, LeaseLost, hold_if_free
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Run
+from lightning_modules.checkpoint_files import FOLDER, checkpoints
 from lightning_modules.execution import RESULTS_VERSION, Execution, Progress
 from lightning_modules.files import refuse_everybody
 from recipes import Recipe, RecipeError
@@ -41,6 +42,10 @@ class Job:
     def all(self) -> tuple[Job, ...]:
         """Return this job and those that are made by the same training."""
         return (self, *self.also)
+
+    def on(self, **execution: Any) -> Job:
+        """Return this job, carried out so: what of its execution the training reads, changed."""
+        return dataclasses.replace(self, execution=dataclasses.replace(self.execution, **execution))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +104,16 @@ def _perform(job: Job, tell: Callable[[Progress], None]) -> list[Ended]:
     leases: dict[str, Lease] = {}
     with contextlib.ExitStack() as stack:
         for one in sorted(job.all, key=lambda one: one.run):
-            hold = stack.enter_context(ledger.claim(one.run, lambda: tell(here)))
-            leases[one.run] = hold.lease
+            lease = stack.enter_context(ledger.claim(one.run, lambda: tell(here)))
+            leases[one.run] = lease
             ledger.recover(one.run)
             known = ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
             if known.status in TERMINAL:  # what is to be made again was forgotten before
                 ended[one.run] = (known.status, known.value, known.error)
         left = [one for one in job.all if one.run not in ended]
         if len(left) > 1:
-            hold = stack.enter_context(ledger.claim_training(job.training, lambda: tell(here)))
-            leases[job.training] = hold.lease
+            whole = ledger.claim_training(job.training, lambda: tell(here))
+            leases[job.training] = stack.enter_context(whole)
         if left:
             ended |= _train(job, left, ledger, leases, tell)
     return [ended[one.run] for one in job.all]
@@ -126,6 +131,30 @@ def left_by(job: Job, status: str, message: str) -> Ended:
         if held:
             ledger.finish(job.run, status, None, message)
     return status, None, message
+
+
+def ends_of(job: Job, ledger: Ledger) -> list[Ended]:
+    """Return how the runs of a job ended, as the ledger has it; empty while one has not."""
+    known = [ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed)) for one in job.all]
+    if any(one.status not in TERMINAL for one in known):
+        return []
+    return [(one.status, one.value, one.error) for one in known]
+
+
+def newest_step(job: Job, ledger: Ledger) -> int:
+    """Return the step of the newest checkpoint of a job's training; -1: there is none."""
+    folders = [ledger.run_folder(one.run) for one in job.all]
+    folders += [ledger.training_folder(job.training)] if job.training else []
+    steps = [-1]
+    for folder in folders:
+        with contextlib.suppress(OSError):  # one that goes as it is looked at
+            steps += [one.step for one in checkpoints(folder / FOLDER)]
+    return max(steps)
+
+
+def module_places() -> list[str]:
+    """Return where this process finds modules, a user's own among them, for one elsewhere."""
+    return [os.path.abspath(path) for path in sys.path]
 
 
 def estimate(measure: Measure) -> float:
@@ -154,6 +183,7 @@ def _train(
     Raises:
         LeaseLost: another process makes one of them now; nothing is recorded.
     """
+    from lightning_modules.gang import MemberLost
     from lightning_modules.reading import Reading
     from lightning_modules.training import fit_together, forget_checkpoints
 
@@ -183,7 +213,11 @@ def _train(
     broken: tuple[str, str] | None = None
     with _log(folder / "log.txt"):
         try:
-            results = fit_together(readings, job.seed, execution, folder)
+            try:
+                results = fit_together(readings, job.seed, execution, folder)
+            except MemberLost as lost:  # as a worker that dies: once more
+                print(f"{lost}; going on from its last checkpoint", flush=True)
+                results = fit_together(readings, job.seed, execution, folder)
         except (Stopped, KeyboardInterrupt):
             with contextlib.suppress(LeaseLost, OSError):  # it stops, recorded or not
                 _confirm(leases)

@@ -22,15 +22,13 @@ from typing import Any
 from ablations.errors import RequestError
 from ablations.launch import server
 from ablations.launch.job import Job, left_by
-from ablations.launch.pool import Event, Task
+from ablations.launch.pool import Event, Task, ended_events
+from ablations.launch.watch import OVERTIME_SECONDS, too_late
 from ablations.launch.worker import ANSWERS, send, work
 from lightning_modules.forking import cause_of_death as _cause
 
 _LAST_WORDS = ("ended", *ANSWERS.values())  # after which a worker is free
 _GRACE_SECONDS = 20.0  # for workers to record their run as interrupted
-# Beyond a run's own time limit, which it keeps between two steps: what does not come to a next
-# step by then is stopped from outside.
-_OVERTIME_SECONDS = 60.0
 _ATTEMPTS = 2  # of a run whose worker dies
 
 
@@ -146,7 +144,7 @@ class LocalPool:
     def _give_time(self, worker: _Worker) -> None:
         limit = worker.job.execution.time_limit if isinstance(worker.job, Job) else None
         if limit is not None:
-            worker.deadline = time.monotonic() + limit + _OVERTIME_SECONDS
+            worker.deadline = time.monotonic() + limit + OVERTIME_SECONDS
 
     def _stop_late_ones(self) -> None:
         for worker in self._workers:
@@ -168,7 +166,9 @@ class LocalPool:
             return [Event(what=what, slot=slot, job=job, progress=body)]
         if what in _LAST_WORDS:
             worker.job, worker.deadline = None, float("inf")
-            return _told(what, slot, job, body if isinstance(job, Job) else [body])
+            if isinstance(job, Job):
+                return ended_events(slot, job, body)
+            return [_told(what, slot, job, body)]
         worker.ready = True
         return [Event(what=what, slot=slot)]
 
@@ -186,8 +186,8 @@ class LocalPool:
         self._workers[slot] = self._start(slot)
         job = worker.job
         if not isinstance(job, Job):
-            ended: list[Any] = [("failed", None, f"its worker died ({_cause(code)})")]
-            return _told("ready" if job is None else ANSWERS[type(job)], slot, job, ended)
+            what = "ready" if job is None else ANSWERS[type(job)]
+            return [_told(what, slot, job, ("failed", None, f"its worker died ({_cause(code)})"))]
         self._deaths[job.run] += 1
         if self._deaths[job.run] < _ATTEMPTS and not worker.late:
             self._waiting.insert(0, job)
@@ -195,12 +195,10 @@ class LocalPool:
             return [Event(what="lost", slot=slot, job=job, message=message)]
         status, message = "failed", f"its worker died twice ({_cause(code)})"
         if worker.late:
-            limit = job.execution.time_limit or 0.0
-            status = "timed_out"
-            message = f"it did not end {_OVERTIME_SECONDS:g} s after its limit of {limit:g} s"
+            status, message = "timed_out", too_late(job)
         elif code == -signal.SIGKILL and _killed_for_memory() > worker.kills:
             status, message = "out_of_memory", "the system killed its worker for want of memory"
-        return _told("ended", slot, job, [left_by(one, status, message) for one in job.all])
+        return ended_events(slot, job, [left_by(one, status, message) for one in job.all])
 
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
@@ -211,21 +209,18 @@ class LocalPool:
         return _Worker(process=process, connection=ours)
 
 
-def _told(what: str, slot: int, job: Task | None, ended: Sequence[Any]) -> list[Event]:
-    """Return an event for every run of a job, or the one of another task."""
-    each = job.all if isinstance(job, Job) else [job]
-    return [
-        Event(
-            what=what,
-            slot=slot,
-            job=one,
-            status=status,
-            value=value,
-            message=message,
-            used=used[0] if used else None,
-        )
-        for one, (status, value, message, *used) in zip(each, ended, strict=True)
-    ]
+def _told(what: str, slot: int, task: Task | None, answer: Sequence[Any]) -> Event:
+    """Return the last word of a task that is not a run."""
+    status, value, message, *used = answer
+    return Event(
+        what=what,
+        slot=slot,
+        job=task,
+        status=status,
+        value=value,
+        message=message,
+        used=used[0] if used else None,
+    )
 
 
 def _killed_for_memory() -> int:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ablations.ledger import Ledger
 from lightning_modules.execution import Progress
 from lightning_modules.files import write_json
 
@@ -50,3 +51,16 @@ class Noted:
         for folder in self._folders:
             with contextlib.suppress(OSError):  # a full disk is told by what matters more
                 write_json(folder / "progress.json", row, durable=False)
+
+
+def noted(ledger: Ledger, run: str) -> Progress | None:
+    """Return how far the process that makes a run said that it is; None: it has not yet."""
+    row = ledger.progress(run)
+    try:
+        return Progress(
+            **{name: int(row[name]) for name in ("step", "steps", "epoch", "epochs")},
+            top1=None,
+            loss=None,
+        )
+    except (KeyError, TypeError, ValueError):  # none, or of another version
+        return None

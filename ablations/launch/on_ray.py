@@ -10,14 +10,12 @@ become of a cluster and of a task is read in one place; what a node does is in `
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.launch.job import Ended, Job, left_by
-from ablations.launch.pool import Event
+from ablations.launch.job import Ended, Job, ends_of, left_by, module_places, newest_step
+from ablations.launch.noted import noted
+from ablations.launch.pool import Event, ended_events
 from ablations.launch.ray_node import Blind, carry_out, is_able
 from ablations.launch.ray_options import RayOptions
-from ablations.ledger import TERMINAL, Ledger
-from ablations.plans import Run
-from lightning_modules.checkpoint_files import FOLDER, checkpoints
+from ablations.ledger import Ledger
 from lightning_modules.data import available_cores
 
 _ATTEMPTS = 5  # of a run whose workers or nodes are lost before it comes to a further checkpoint
@@ -117,7 +114,9 @@ class RayCluster:
             while waiting and len(self._pending) < (at_most or self._room()):
                 given = waiting.pop(0)
                 given.begun = False
-                self._pending[self._task.remote(self._own(given.job), self._mark, _paths())] = given
+                self._pending[
+                    self._task.remote(self._own(given.job), self._mark, module_places())
+                ] = given
             done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=1.0)
             for task in done:
                 given = self._pending.pop(task)
@@ -129,15 +128,7 @@ class RayCluster:
                     waiting.insert(0, given)
                     yield Event(what="lost", slot=given.slot, job=given.job, message=ended)
                     continue
-                for one, (status, value, message) in zip(given.job.all, ended, strict=True):
-                    yield Event(
-                        what="ended",
-                        slot=given.slot,
-                        job=one,
-                        status=status,
-                        value=value,
-                        message=message,
-                    )
+                yield from ended_events(given.slot, given.job, ended)
             if not done:
                 yield from self._begun()
                 yield Event(what="pulse", slot=-1)
@@ -154,12 +145,12 @@ class RayCluster:
             if not given.begun and self._ledger.is_held(given.job.run):
                 given.begun = True
                 yield Event(what="started", slot=given.slot, job=given.job)
+            progress = noted(self._ledger, given.job.run) if given.begun else None
+            if progress is not None:
+                yield Event(what="progress", slot=given.slot, job=given.job, progress=progress)
 
     def _own(self, job: Job) -> Job:
-        execution = dataclasses.replace(
-            job.execution, threads=self._cpus, device="cuda" if self._gpus else "cpu"
-        )
-        return dataclasses.replace(job, execution=execution)
+        return job.on(threads=self._cpus, device="cuda" if self._gpus else "cpu")
 
     def _ended(self, task: Any, given: _Given) -> list[Ended] | str:
         """Return how a task's runs ended, or why it is to be given again."""
@@ -172,10 +163,8 @@ class RayCluster:
             cause: Any = getattr(error, "cause", None)  # of one that our code raised there
             if isinstance(cause, Blind):
                 raise RequestError(f"{cause}; every node must, under this path") from None
-            runs = [Run(id=one.run, arm=one.arm, seed=one.seed) for one in job.all]
-            known = [self._ledger.outcome(run) for run in runs]
-            if all(one.status in TERMINAL for one in known):  # it was lost after they had ended
-                return [(one.status, one.value, one.error) for one in known]
+            if known := ends_of(job, self._ledger):  # it was lost after they had ended
+                return known
             ours = isinstance(error, errors.RayTaskError)
             if ours and not isinstance(error, errors.TaskCancelledError):
                 given.errors += 1
@@ -191,13 +180,7 @@ class RayCluster:
 
     def _goes_on(self, given: _Given) -> bool:
         """Count a loss; on machines that come and go, a long run may see any number of them."""
-        job, step = given.job, -1
-        for folder in (
-            self._ledger.run_folder(job.run),
-            *([self._ledger.training_folder(job.training)] if job.also else []),
-        ):
-            with contextlib.suppress(OSError):
-                step = max(step, *(one.step for one in checkpoints(folder / FOLDER)), -1)
+        step = newest_step(given.job, self._ledger)
         given.losses = 1 if step > given.step else given.losses + 1
         given.step = max(step, given.step)
         return given.losses < _ATTEMPTS
@@ -351,10 +334,6 @@ def _own_signals() -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):  # not in the main thread: Ray set none either
             signal.signal(signal.SIGTERM, before)
-
-
-def _paths() -> list[str]:
-    return [os.path.abspath(path) for path in sys.path]
 
 
 def _has(node: dict[str, Any], kind: str) -> float:

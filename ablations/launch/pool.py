@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ablations.launch.job import Job, Measure, Observe
+from ablations.launch.job import Ended, Job, Measure, Observe
 from ablations.launch.pace import Pace
 from lightning_modules.execution import Progress
 
@@ -31,6 +31,14 @@ class Event:
     value: Any = None  # seconds of a measure, an observation, the accuracy of a run
     message: str = ""
     used: Footprint | None = None  # by a measure, an observation or a pace
+
+
+def ended_events(slot: int, job: Job, ended: Sequence[Ended]) -> list[Event]:
+    """Return the last words of a job: one event for every run that it has made."""
+    return [
+        Event(what="ended", slot=slot, job=one, status=status, value=value, message=message)
+        for one, (status, value, message) in zip(job.all, ended, strict=True)
+    ]
 
 
 class Launcher(Protocol):

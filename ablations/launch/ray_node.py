@@ -6,17 +6,11 @@ import functools
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from ablations.launch.job import Ended, Job, perform
-from ablations.ledger import TERMINAL, Ledger
-from lightning_modules.execution import Progress
-
-# Beyond a run's own time limit, which it keeps between two steps: what does not come to a next
-# step by then is ended from outside.
-OVERTIME_SECONDS = 60.0
+from ablations.launch.watch import Watch
 
 
 class Blind(RuntimeError):
@@ -41,7 +35,7 @@ def carry_out(job: Job, mark: Path, paths: Sequence[str]) -> list[Ended]:
     # background ignore: its runs would go on until they are killed, recorded as running.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _settle()
-    watch = _Watch(job)
+    watch = Watch(job)
     try:
         return perform(job, watch.see)
     finally:
@@ -71,37 +65,3 @@ def _settle() -> None:
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keep_freed_memory()
-
-
-class _Watch:
-    """Ends this process where a run hangs: long after its limit, without coming to a step."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._timer: threading.Timer | None = None
-        self._start()
-
-    def see(self, progress: Progress) -> None:
-        if not progress.epochs:  # it waits for another process's run
-            self._start()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _start(self) -> None:
-        self.stop()
-        limit = self._job.execution.time_limit
-        if limit is not None:
-            self._timer = threading.Timer(limit + OVERTIME_SECONDS, self._end)
-            self._timer.daemon = True
-            self._timer.start()
-
-    def _end(self) -> None:
-        ledger, limit = Ledger(self._job.home), self._job.execution.time_limit or 0.0
-        message = f"it did not end {OVERTIME_SECONDS:g} s after its limit of {limit:g} s"
-        for one in self._job.all:
-            ledger.recover(one.run)
-            if ledger.status(one.run) not in TERMINAL:
-                ledger.finish(one.run, "timed_out", None, message)
-        os._exit(1)

@@ -12,7 +12,6 @@ Longer than most: all that can become of a job is read in one place.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +20,15 @@ from pathlib import Path
 from ablations.errors import RequestError
 from ablations.launch import slurm_queue as queue
 from ablations.launch import submissions
-from ablations.launch.job import Ended, Job, left_by
-from ablations.launch.pool import Event
+from ablations.launch.job import Ended, Job, ends_of, left_by, newest_step
+from ablations.launch.noted import noted
+from ablations.launch.pool import Event, ended_events
 from ablations.launch.slurm_jobs import Follow, Placed
 from ablations.launch.slurm_options import Slurm, check_home
 from ablations.launch.slurm_submit import Refused, flags_of, submit
 from ablations.launch.submissions import Submission
 from ablations.leases import Claim
-from ablations.ledger import TERMINAL, Ledger
-from ablations.plans import Run
+from ablations.ledger import Ledger
 
 _LOOK_SECONDS = (2.0, 10.0)  # between two looks at the queue: at first, and after a minute
 _SILENT_SECONDS = 1800.0  # without an answer of SLURM, until it is given up
@@ -93,7 +92,7 @@ class SlurmCluster:
 
         See `Launcher`. `at_most` is kept by SLURM, as the number of an array's jobs that run.
         """
-        self._placed = [Placed(slot, self._own(job)) for slot, job in enumerate(jobs)]
+        self._placed = [Placed(slot, job.on(threads=self._cpus)) for slot, job in enumerate(jobs)]
         self._attach()
         while True:
             self._submit(at_most)
@@ -109,11 +108,6 @@ class SlurmCluster:
     def numbers(self) -> tuple[str, ...]:
         """Return how SLURM calls the jobs that have not ended, as far as they were submitted."""
         return tuple(one.task for one in self._placed if one.submission and not one.ended)
-
-    def _own(self, job: Job) -> Job:
-        execution = dataclasses.replace(job.execution, threads=self._cpus)
-        also = tuple(self._own(one) for one in job.also)
-        return dataclasses.replace(job, execution=execution, also=also)
 
     def _attach(self) -> None:
         """Find the jobs that an earlier call left in the queue or running."""
@@ -142,8 +136,8 @@ class SlurmCluster:
                         one.submission, one.place = submission, place
                         mine += 1
             if mine:
-                lease = Claim(submission.folder).attempt()
-                self._follow[submission.folder] = Follow(submission, lease)
+                claim = Claim(submission.folder)
+                self._follow[submission.folder] = Follow(submission, claim, claim.attempt())
                 self.say(f"{mine} jobs of {submission.name} are in SLURM: following them")
             elif not there and self._is_done(submission):
                 submissions.remove(submission)
@@ -183,7 +177,8 @@ class SlurmCluster:
     def _refusal(self, ones: Sequence[Placed], at_once: int) -> str:
         """Submit jobs as an array; return why SLURM did not take them, empty where it did."""
         made = submissions.create(self.home, self._cluster.name, [one.job for one in ones])
-        lease = Claim(made.folder).attempt()
+        claim = Claim(made.folder)
+        lease = claim.attempt()
         self._submitting = made
         array: int | None = None
         try:
@@ -198,7 +193,7 @@ class SlurmCluster:
                 submissions.remove(made)
                 return str(error)
         made = submissions.with_array(made, array)
-        self._follow[made.folder] = Follow(made, lease, at_once)
+        self._follow[made.folder] = Follow(made, claim, lease, at_once)
         for place, one in enumerate(ones):
             one.submission, one.place, one.begun = made, place, False
         self._submitting = None
@@ -217,6 +212,8 @@ class SlurmCluster:
             return
         if open_ones:  # else nobody was asked
             self._answered = time.monotonic()
+        for follow in self._follow.values():  # whoever submitted may be gone by now
+            follow.lease = follow.lease or follow.claim.attempt()
         for one in open_ones:
             yield from self._see(one, seen.get(one.task))
 
@@ -230,7 +227,7 @@ class SlurmCluster:
             if not one.begun:
                 return
         one.begun = True
-        ended = self._ends(one.job)
+        ended = ends_of(one.job, self._ledger)
         underway = state in _THERE - queue.PENDING
         if seen is not None and underway and not ended:
             if one.running and one.start not in ("", seen.start):  # between two looks
@@ -245,7 +242,7 @@ class SlurmCluster:
             yield from self._lost(one, "it went back into SLURM's queue")
         elif state in queue.UNDERWAY:
             one.left, one.last = None, ""
-            progress = submissions.progress_of(one.submission.folder, one.place)
+            progress = noted(self._ledger, one.job.run)
             if progress is not None and one.running:
                 yield Event(what="progress", slot=one.slot, job=one.job, progress=progress)
         else:
@@ -258,6 +255,8 @@ class SlurmCluster:
         one.left = one.left or now
         one.last = state = state or one.last
         stopped = state in _TAKEN or self._ledger.status(one.job.run) == "interrupted"
+        if state == "TIMEOUT":  # without a word, or it would be back in the queue: it hangs
+            stopped = newest_step(one.job, self._ledger) > one.step
         again = one.returns < _RETURNS if stopped else one.losses + 1 < _ATTEMPTS
         again = again and state != "CANCELLED"
         if now - one.left < (_SETTLED_SECONDS if again else _CERTAIN_SECONDS):
@@ -271,6 +270,7 @@ class SlurmCluster:
         elif again:
             one.returns += stopped
             one.losses += not stopped
+            one.step = max(one.step, newest_step(one.job, self._ledger))
             one.submission, one.left, one.last = None, None, ""
             yield from self._lost(one, f"{words}{said}")
         else:
@@ -289,25 +289,7 @@ class SlurmCluster:
         if not one.running:
             yield Event(what="started", slot=one.slot, job=one.job)
         one.ended, one.running = True, False
-        for job, (status, value, message) in zip(one.job.all, ended, strict=True):
-            yield Event(
-                what="ended",
-                slot=one.slot,
-                job=job,
-                status=status,
-                value=value,
-                message=message,
-            )
-
-    def _ends(self, job: Job) -> list[Ended]:
-        """Return how the runs of a job ended; empty while one has not."""
-        ended = []
-        for one in job.all:
-            found = self._ledger.outcome(Run(id=one.run, arm=one.arm, seed=one.seed))
-            if found.status not in TERMINAL:
-                return []
-            ended.append((found.status, found.value, found.error))
-        return ended
+        yield from ended_events(one.slot, one.job, ended)
 
     def _throttle(self, at_most: int) -> None:
         """Let the newest array run what the others leave of `at_most`."""
@@ -347,13 +329,18 @@ class SlurmCluster:
 
     def _cancel(self, left: Sequence[Placed]) -> None:
         by_name: dict[str, list[str]] = {}
+        others: list[str] = []  # another process follows them, and decides
         if self._submitting is not None:  # it may be there, under a number that is not known yet
             by_name[self._submitting.name] = []
         for one in left:
             assert one.submission is not None
             follow = self._follow[one.submission.folder]
-            if follow.lease is not None:  # else another process follows them, and decides
+            if follow.lease is not None:
                 by_name.setdefault(one.submission.name, []).append(one.task)
+            else:
+                others.append(one.task)
+        if others:
+            self.say(f"{len(others)} jobs go on in SLURM: another command follows them too")
         for name, tasks in by_name.items():
             try:
                 queue.cancel(name, tasks)

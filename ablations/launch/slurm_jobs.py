@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ablations.launch.job import Job
 from ablations.launch.submissions import Submission
-from ablations.leases import Lease
+from ablations.leases import Claim, Lease
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Placed:
     left: float | None = None  # of `time.monotonic`: since when it is not in the queue
     last: str = ""  # the state in which it left, which SLURM soon forgets
     losses: int = 0
+    step: int = -1  # of the newest checkpoint when it was last lost
     returns: int = 0
     ended: bool = False
 
@@ -37,5 +38,6 @@ class Follow:
     """A submission that is followed; leaving stops it only where this process holds it."""
 
     submission: Submission
+    claim: Claim
     lease: Lease | None
     at_once: int = 0  # that it may run, as SLURM was told last

@@ -15,22 +15,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from ablations.errors import RequestError
 from ablations.launch import slurm_queue as queue
-from ablations.launch.job import Job, Stopped, left_by, perform
-from ablations.launch.submissions import NotPrivate, read_job, tell_progress
+from ablations.launch.job import Job, Stopped, left_by, newest_step, perform
+from ablations.launch.submissions import NotPrivate, read_job
+from ablations.launch.watch import Watch
 from ablations.ledger import Ledger
-from lightning_modules.checkpoint_files import FOLDER, checkpoints
-from lightning_modules.execution import Progress
 from lightning_modules.files import read_json, write_json
 from recipes import RecipeError
 
 STOP_SIGNAL = "USR2"  # before the limit of a job; not USR1, which NCCL may take
 _FILES_SECONDS = 90.0  # until a shared file system shows what was just written
-_WORD_SECONDS = 5.0  # between two words of how far a run is
 _MOST_IDLE = 20  # stops in a row without a checkpoint more: the jobs are too short
 _MOST_STARTS = 1000  # of one job, whatever else
 
@@ -49,10 +46,15 @@ def main(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, _stop)
         signal.signal(getattr(signal, f"SIG{STOP_SIGNAL}"), _stop)
         job = _wait_for(folder, place)
-        before = _newest_step(job)
+        before = newest_step(job, Ledger(job.home))
         if job.execution.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(job.execution.threads)  # before torch reads it
-        for status, value, message in perform(job, _teller(folder, place)):
+        watch = Watch(job)
+        try:
+            ended = perform(job, watch.see)
+        finally:
+            watch.stop()
+        for status, value, message in ended:
             print("ablate:", status, "" if value is None else value, message, flush=True)
     except (NotPrivate, OSError, RequestError, RecipeError) as error:
         print(f"ablate: {error}", file=sys.stderr, flush=True)
@@ -80,20 +82,6 @@ def _wait_for(folder: Path, place: int) -> Job:
         return job
 
 
-def _teller(folder: Path, place: int) -> Callable[[Progress], None]:
-    last = [float("-inf")]
-
-    def tell(progress: Progress) -> None:
-        if time.monotonic() - last[0] >= _WORD_SECONDS:
-            last[0] = time.monotonic()
-            try:
-                tell_progress(folder, place, progress)
-            except OSError as error:  # only a display misses it
-                print(f"ablate: {error}", file=sys.stderr, flush=True)
-
-    return tell
-
-
 def _go_back(number: str) -> bool:
     """Put this job back into the queue if SLURM is not ending it; return whether all is well."""
     try:
@@ -112,7 +100,7 @@ def _go_back(number: str) -> bool:
 def _too_short(folder: Path, place: int, job: Job, before: int) -> bool:
     """Record the runs as failed where many jobs in a row came no checkpoint further."""
     path = folder / f"stops-{place}.json"
-    if _newest_step(job) > before:
+    if newest_step(job, Ledger(job.home)) > before:
         path.unlink(missing_ok=True)
         return False
     try:
@@ -129,14 +117,6 @@ def _too_short(folder: Path, place: int, job: Job, before: int) -> bool:
     for one in job.all:
         left_by(one, "failed", message)
     return True
-
-
-def _newest_step(job: Job) -> int:
-    """Return the step of the newest checkpoint of a job's training; -1: there is none."""
-    ledger = Ledger(job.home)
-    folders = [ledger.run_folder(one.run) for one in job.all]
-    folders += [ledger.training_folder(job.training)] if job.training else []
-    return max((one.step for folder in folders for one in checkpoints(folder / FOLDER)), default=-1)
 
 
 def _stop(*_: object) -> None:

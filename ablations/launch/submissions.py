@@ -14,15 +14,14 @@ import re
 import secrets
 import shutil
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
-from ablations.launch.job import Job
-from lightning_modules.execution import Execution, Progress, Tracking
+from ablations.launch.job import Job, module_places
+from lightning_modules.execution import Execution, Tracking
 from lightning_modules.files import write_json
 from recipes import Recipe, dumps, fingerprint
 from recipes.yaml import loads
@@ -67,7 +66,7 @@ def create(home: Path, cluster: str, jobs: Sequence[Job]) -> Submission:
     folder.chmod(0o700)  # whatever the umask took away
     texts: dict[int, str] = {}  # of recipes, which the jobs of an arm share
     for place, job in enumerate(jobs):
-        tree = {"schema_version": SCHEMA, "path": sys.path, "job": _plain_job(job, texts)}
+        tree = {"schema_version": SCHEMA, "path": module_places(), "job": _plain_job(job, texts)}
         (folder / f"job-{place}.json").write_text(json.dumps(tree), encoding="utf-8")
     made = Submission(
         folder=folder,
@@ -164,25 +163,6 @@ def read_job(folder: Path, place: int) -> tuple[Job, list[str]]:
     """
     tree = read_private(folder, f"job-{place}.json")
     return _job_of(tree["job"]), [str(part) for part in tree["path"]]
-
-
-def tell_progress(folder: Path, place: int, progress: Progress) -> None:
-    """Leave word of how far a job is. Not flushed to the disk: the next word follows soon."""
-    plain = {
-        key: None if value is None or value != value else value  # NaN is no JSON
-        for key, value in dataclasses.asdict(progress).items()
-    }
-    aside = folder / f".progress-{place}.json"
-    aside.write_text(json.dumps({"schema_version": SCHEMA, "progress": plain}), encoding="utf-8")
-    aside.replace(folder / f"progress-{place}.json")
-
-
-def progress_of(folder: Path, place: int) -> Progress | None:
-    """Return the last word of how far a job is, or None."""
-    try:
-        return Progress(**read_private(folder, f"progress-{place}.json")["progress"])
-    except (FileNotFoundError, RequestError, TypeError):  # none yet, or half of it
-        return None
 
 
 def last_words(log: Path | None) -> str:

@@ -151,24 +151,28 @@ def worker_of(home: Path, run: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_device_that_dies_fails_its_run_and_the_next_one_is_made(
+def test_a_run_whose_process_dies_goes_on_and_fails_only_with_the_next(
     pool: LocalPool, make: Callable[..., Job], tmp_path: Path
 ) -> None:
     killed: list[int] = []
     ended = {}
     for event in pool.run([make("long", LONG), make("next")]):
-        if event.what == "progress" and not killed:
-            killed = members(worker_of(tmp_path / "home", "long"))
-            assert len(killed) == 2
-            os.kill(killed[1], signal.SIGKILL)
+        if event.what == "progress" and event.job.run == "long" and len(killed) < 4:
+            now = members(worker_of(tmp_path / "home", "long"))
+            if not set(now) & set(killed) and len(now) == 2:
+                killed += now
+                os.kill(now[1], signal.SIGKILL)
         if event.what == "ended":
             assert isinstance(event.job, Job)
             ended[event.job.run] = event
+    assert len(killed) == 4
     assert gone(killed, 1)
     ledger = Ledger(tmp_path / "home")
     assert ended["long"].status == ledger.status("long") == "failed"
     assert "of the 2 of this run died (killed, perhaps for want of memory)" in ended["long"].message
     assert "log.txt" in ended["long"].message
+    log = (ledger.run_folder("long") / "log.txt").read_text()
+    assert log.count("going on from its last checkpoint") == 1
     assert ended["next"].status == "finished"
     result = json.loads((ledger.run_folder("next") / "result.json").read_text())
     assert result["devices"] == 2

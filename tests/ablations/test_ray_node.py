@@ -41,10 +41,10 @@ def test_a_node_that_does_not_see_the_home_writes_nothing(tmp_path: Path) -> Non
 HANG = """
 import sys, time
 from pathlib import Path
-from ablations.launch import ray_node
+from ablations.launch import watch
 from tests.ablations.test_ray_node import job_of
-ray_node.OVERTIME_SECONDS = 0.2
-ray_node._Watch(job_of(Path(sys.argv[1])))
+watch.OVERTIME_SECONDS = 0.2
+watch.Watch(job_of(Path(sys.argv[1])))
 time.sleep(60)
 """
 

@@ -23,7 +23,7 @@ from ablations.launch.slurm_options import Slurm, check_home, check_installed
 from ablations.leases import Claim
 from ablations.ledger import Ledger
 from lightning_modules import Execution
-from lightning_modules.execution import Progress, Tracking
+from lightning_modules.execution import Tracking
 from recipes import edit, hook, load
 from tests.ablations.conftest import Said
 
@@ -164,17 +164,6 @@ def test_a_folder_of_another_user_is_not_read(tmp_path: Path) -> None:
     os.chown(made.folder, 65534, -1)
     with pytest.raises(submissions.NotPrivate, match="belongs to user 65534"):
         submissions.read_job(made.folder, 0)
-
-
-def test_progress_is_told_and_a_half_or_absent_word_is_none(tmp_path: Path) -> None:
-    made = submissions.create(tmp_path, "c", [job(tmp_path)])
-    assert submissions.progress_of(made.folder, 0) is None
-    here = Progress(step=3, steps=9, epoch=1, epochs=3, top1=50.0, loss=math.nan)
-    submissions.tell_progress(made.folder, 0, here)
-    found = submissions.progress_of(made.folder, 0)
-    assert found == dataclasses.replace(here, loss=None)
-    (made.folder / "progress-0.json").write_text('{"sch')
-    assert submissions.progress_of(made.folder, 0) is None
 
 
 def test_jobs_that_stop_again_and_again_before_a_checkpoint_fail(tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ def test_checkpoints_of_another_recipe_or_of_none_are_forgotten(tiny, two: Path)
     assert newest(two, [tiny]) is None
 
 
+def test_checkpoints_come_after_so_many_epochs_whatever_the_time(tiny, on_cpu, tmp_path) -> None:
+    """Of 4 epochs of 3 steps: after the second, and not after the last."""
+    steps: list[int] = []
+
+    def look(progress: Progress) -> None:
+        steps.extend(one.step for one in checkpoints(tmp_path / "checkpoint"))
+
+    recipe = edit(tiny, {"optim.epochs": 4})
+    execution = replace(on_cpu, checkpoint_seconds=1e9, checkpoint_epochs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", iter(range(10**6)).__next__)  # told at every step
+        fit(recipe, 0, replace(execution, on_progress=look), tmp_path)
+    assert set(steps) == {6}
+
+
 class _StopError(Exception):
     pass
 
