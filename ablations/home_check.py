@@ -19,7 +19,7 @@ from typing import Any
 from ablations import leases
 from ablations.cache_check import cache_findings
 from ablations.errors import RequestError
-from ablations.findings import YOUNG_SECONDS, Finding, folders, now_there
+from ablations.findings import YOUNG_SECONDS, Finding, folders, leftovers, now_there
 from ablations.leases import Claim, Holder, Lease, holder_of, leases_of
 from ablations.ledger import Ledger
 from ablations.names import is_identity
@@ -124,6 +124,8 @@ def examine(ledger: Ledger, *, mend: bool, say: Callable[[str], None]) -> Told:
                     path, holder_of(place.folder), "watched, and removed if it stays so"
                 )
                 told.add(_without_check(found), mended=False)
+    for found in _readable(ledger.home, partial(leftovers, ledger.home, now - YOUNG_SECONDS)):
+        _mend(found, told, mend)  # of launchers too, as the marks that nodes look for
     told.looked_at["caches"] = 0
     look = partial(cache_findings, ledger.cache, now - YOUNG_SECONDS, told.looked_at)
     for found in _readable(ledger.cache, look):

@@ -229,9 +229,9 @@ def _train(
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _OF_THE_HOME:
                 raise  # no fault of the run's: it is not recorded, and goes on another time
+            status, message = broken = _outcome(error)
             with contextlib.suppress(OSError):  # a full disk: the outcome says so too
-                status, message = broken = _outcome(error)
-            print(message if status == "timed_out" else traceback.format_exc(), flush=True)
+                print(message if status == "timed_out" else traceback.format_exc(), flush=True)
         if broken is not None and broken[0] == "out_of_memory":  # out here, where it is let go of
             told(Progress(step=0, steps=1, epoch=0, epochs=0, top1=None, loss=None))
             broken = (broken[0], f"{broken[1]}; {_what_fits(job, execution)}")

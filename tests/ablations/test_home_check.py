@@ -63,7 +63,8 @@ def test_what_can_be_mended_is_and_a_second_look_finds_nothing(
     (one / "result.json").unlink()
     set_status(two, "running")  # its result is there
     (three / "status.json").write_text("{")
-    for path in (run / f".x.json.{HEX}", home / "cache" / f".y.{HEX}", run / ".lock"):
+    seen = home / f".seen.{HEX}"
+    for path in (seen, run / f".x.json.{HEX}", home / "cache" / f".y.{HEX}", run / ".lock"):
         path.write_text("half")
         old(path)
     (run / "checkpoint").mkdir()
@@ -101,6 +102,7 @@ def test_what_can_be_mended_is_and_a_second_look_finds_nothing(
         "studies/refused: is the empty folder",
         "cache/speed.json: is damaged",
         f"cache/.y.{HEX}: was left",
+        f".seen.{HEX}: was left",
     ):
         assert place in said.out, place
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
