@@ -1,7 +1,8 @@
 """Runs in trackers, through Lightning's loggers: W&B, TensorBoard, CSV. Nothing trains here.
 
 The only file that imports wandb. Whoever publishes a run opens it, logs its rows one after the
-other, sums it up and closes it; what a tracker raises comes out as it is.
+other, sums it up and closes it; what a tracker raises comes out as it is. Longer than most: all
+that is particular to trackers is in this file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -174,35 +174,6 @@ def leave_wandb() -> None:
 def is_uploaded(folder: Path) -> bool:
     """Return whether W&B's client has marked an offline folder as uploaded."""
     return any(folder.glob("*.wandb.synced"))
-
-
-def upload(
-    folders: Sequence[Path], *, project: str | None, entity: str | None, seconds: float
-) -> str:
-    """Upload offline folders by `wandb sync`; return what it said where some are left.
-
-    It marks what it has uploaded: `is_uploaded`.
-    """
-    words = [sys.executable, "-m", "wandb", "sync"]
-    words += ["--project", project] if project else []
-    words += ["--entity", entity] if entity else []
-    words += [str(folder) for folder in folders]
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-            env={key: value for key, value in os.environ.items() if key != "WANDB_MODE"},
-        )
-    except subprocess.TimeoutExpired:
-        return f"the server took more than {seconds:.0f} s"
-    if all(is_uploaded(folder) for folder in folders):
-        return ""
-    return (done.stderr + done.stdout).strip()[-500:]
 
 
 @dataclass
