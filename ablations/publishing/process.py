@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -86,12 +85,11 @@ def _publish(
     try:
         while True:
             last = command.finishing
-            began = time.monotonic()
             publisher.look()
             if last or stopped():
                 break
             if not command.finishing:
-                command.wait(pause(time.monotonic() - began))
+                command.wait(pause(publisher.reading))
     finally:
         publisher.close()
     left = 0 if stopped() else publisher.left()
@@ -101,9 +99,9 @@ def _publish(
     return _report(publisher.trouble, left, offline, "" if asked else why)
 
 
-def pause(spent: float) -> float:
-    """Return the seconds until the next look after one that took some: ten times as many."""
-    return min(max(10.0 * spent, _LOOK_SECONDS), _LONGEST_SECONDS)
+def pause(reading: float) -> float:
+    """Return the seconds until the next look, where reading the ledger takes so many."""
+    return min(max(10.0 * reading, _LOOK_SECONDS), _LONGEST_SECONDS)
 
 
 def _report(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -70,10 +71,18 @@ class Publisher:
         self._plan: Plan | None = None
         self._plan_of: tuple[int, int] | None = None
         self.trouble: dict[str, str] = {}  # by tracker, in words; the first of each
+        self.reading = self._brought = 0.0  # seconds of a look at the ledger, and in trackers
         self.made: Counter[tuple[str, str]] = Counter()  # of runs, by tracker and how
 
     def look(self) -> None:
         """Publish what the ledger has and trackers have not; stop early where that is asked."""
+        began, brought = time.monotonic(), self._brought
+        try:
+            self._look()
+        finally:
+            self.reading = time.monotonic() - began - (self._brought - brought)
+
+    def _look(self) -> None:
         for run in self._runs():
             entries = [self._journal.entry(target, run.id) for target in self._targets]
             if all(one is not None and one.is_final for one in entries) and not self._uploads:
@@ -120,8 +129,10 @@ class Publisher:
 
     def _try(self, target: Target, run: Run, record: Mapping[str, Any]) -> None:
         """Publish a run, or note why it cannot be."""
+        began = time.monotonic()
         try:
             self._bring(target, run, record)
+            self._brought += time.monotonic() - began
         except Exception as error:
             print(f"{target.tracker}: {run.arm} seed {run.seed}", flush=True)
             print(traceback.format_exc(), flush=True)
