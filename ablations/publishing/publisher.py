@@ -221,7 +221,8 @@ class Publisher:
         tracker.log_hyperparams(shown.configuration(self._plan, run, self._ledger))
         self._complete(tracker, run, record)
         [made] = (aside / "wandb").glob("offline-run-*")
-        shutil.rmtree(made / "tmp", ignore_errors=True)
+        for name in ("tmp", "logs"):  # of the client, of no use to who reads or uploads it
+            shutil.rmtree(made / name, ignore_errors=True)
         self._offline.mkdir(parents=True, exist_ok=True)
         self._remove_offline(about.identity)  # of an attempt before
         made.rename(self._offline / made.name)
