@@ -259,10 +259,11 @@ def _steps(
             pairs=pairs,
         )
         level += told["delta"]
-    full = means.get(layout.full.name) if layout.arms else None
-    known = estimand in asked and full is not None and level is not None
-    if known and abs(full[0] - level) >= _ROUNDING:
-        yield Step(label=REST, side="", start=level, end=full[0])
+    if estimand not in asked or level is None or not layout.arms:
+        return
+    end = means[layout.full.name][0] if layout.full.name in means else level
+    if abs(end - level) >= _ROUNDING:
+        yield Step(label=REST, side="", start=level, end=end)
 
 
 def _band(
