@@ -78,20 +78,12 @@ def drawing() -> Iterator[None]:
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)
-    ink = {
-        name: colour("ink")
-        for name in (
-            "text.color",
-            "axes.labelcolor",
-            "xtick.color",
-            "ytick.color",
-            "axes.edgecolor",
-        )
-    }
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    settings: Any = _RC | {name: colour("ink") for name in inked}
     try:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            with matplotlib.rc_context(_RC | ink):
+            with matplotlib.rc_context(settings):
                 yield
     finally:
         log.setLevel(level)

@@ -35,7 +35,7 @@ _SECTIONS = {
     "runs": "runs",
     "doubt": "doubts",
 }
-_OF_STUDIES = ("curves", "certificates", "runs")  # published numbers have none
+_OF_STUDIES = ("curves", "cost", "certificates", "runs")  # published numbers have none
 _CAPTIONS = {
     "waterfall": "From the base to the full recipe. A thin line is the interval of the step's own"
     " effect; a thick grey one is the range of what the same change was worth in the other orders"
@@ -64,7 +64,7 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         live: whether it is served while the study runs, and asks the server for news.
     """
     import jinja2
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report", "page"),
@@ -78,6 +78,7 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         "amount": amount,
         "decision": words.decision,
         "value": _shown,
+        "names": lambda text: escape(text).replace(",", Markup(",<wbr>")),
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
     }
     document = story.document
