@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ablations.answers import look, story_from
+from ablations.answers import Looked, look, story_from
 from ablations.errors import RequestError
 from ablations.frozen import thaw
 from ablations.ledger import Ledger
@@ -44,7 +44,7 @@ def show_answer(
     if form != HTML:
         deliver(render(looked.document, form), output)
     else:
-        text = page_of(plan, ledger, rope=rope)
+        text = page_of(looked, ledger)
         if output is None and sys.stdout.isatty():
             output = ledger.study_folder(plan.study) / "report.html"
             deliver(text, output)
@@ -54,13 +54,12 @@ def show_answer(
     return int(any(outcome.status in FAILED for outcome in looked.outcomes))
 
 
-def page_of(plan: Plan, ledger: Ledger, *, rope: float | None = None, live: bool = False) -> str:
-    """Return the page of a frozen plan."""
+def page_of(looked: Looked, ledger: Ledger, *, live: bool = False) -> str:
+    """Return the page of a study that was looked at."""
     from ablations.report.flips import flips_of
     from ablations.report.page import render_page
 
-    looked = look(plan, ledger, rope=rope)
-    flips = flips_of(looked.plan, ledger, data=data_of(plan.study, ledger))
+    flips = flips_of(looked.plan, ledger, data=data_of(looked.plan.study, ledger))
     return render_page(story_from(looked, ledger), flips, live=live)
 
 
@@ -84,7 +83,7 @@ def watch(study: str, ledger: Ledger, rope: float | None, port: int) -> None:
         return thaw(ledger.study_folder(study))[0]  # `extend` may revise it
 
     serve(
-        lambda: page_of(plan(), ledger, rope=rope, live=True),
+        lambda: page_of(look(plan(), ledger, rope=rope), ledger, live=True),
         lambda: state_of(plan(), ledger),
         port=port,
         say=say,
