@@ -116,7 +116,8 @@ def forest(story: Story) -> Figure | None:
     rows = [row for row in story.effects if row["delta"] is not None and row["name"] != LACK_OF_FIT]
     if not rows:
         return None
-    if len(rows) > _ROWS:
+    count = len(rows)
+    if count > _ROWS:
         largest = sorted(rows, key=lambda row: -abs(row["delta"]))[:_ROWS]
         kept = {id(row) for row in largest}
         rows = [row for row in rows if id(row) in kept]
@@ -138,7 +139,8 @@ def forest(story: Story) -> Figure | None:
         for label, row in zip(axes.get_yticklabels(), lines, strict=True):
             if isinstance(row, str):
                 label.set_fontweight("bold")
-        axes.set_xlabel(f"effect on {story.document['metric']} (points)")
+        some = f"the {_ROWS} largest effects" if len(rows) < count else "effect"
+        axes.set_xlabel(f"{some} on {story.document['metric']} (points)")
         grid(axes, "x")
         axes.spines["left"].set_visible(False)
         _verdicts(figure, rows)

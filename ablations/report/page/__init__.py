@@ -174,7 +174,7 @@ def _style() -> str:
         f":root {{ {light} }}\n"
         f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
         f":root[data-theme=dark] {{ {dark} }}\n"
-        f"@media print {{ :root, :root[data-theme=dark] {{ {light} }} }}\n{_file('page.css')}"
+        f"@media print {{ :root:root:root {{ {light} }} }}\n{_file('page.css')}"
     )
 
 

@@ -43,14 +43,16 @@
   const theme = document.createElement("button");
   theme.id = "theme";
   theme.type = "button";
-  const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const show = () => { theme.textContent = dark() ? "light" : "dark"; };
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+  const show = () => { theme.textContent = dark() ? "light colours" : "dark colours"; };
   if (remembered("theme")) root.dataset.theme = remembered("theme");
   theme.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
     remember("theme", root.dataset.theme);
     show();
   });
+  system.addEventListener("change", show);
   document.body.append(theme);
   show();
   let closed = [];
