@@ -46,8 +46,9 @@ _CAPTIONS = {
     " none.",
     "split": "What training and architecture changes are worth, in the order of the ladder and, by"
     " the four arms none, training, architecture and both, wherever they stand.",
-    "interactions": "What two changes are worth together beyond the sum of each by itself, in"
-    " points; blue more, orange less.",
+    "interactions": "What two changes are worth together beyond each by itself, in points: a mean"
+    " over all squares of trained arms with neither, either and both; blue more, orange less. Those"
+    " with a verdict were asked for; the others have no interval.",
     "curves": "Mean over the seeds; the band is from the lowest to the highest seed. Minival is"
     " held out of training; the tables' numbers are of other images.",
     "cost": "Accuracy beside what an arm costs, with its interval. The grey line joins the arms"
