@@ -24,10 +24,13 @@ _WORDS = ("change", "kind", "verdict")  # on the left; numbers stand on the righ
 
 
 def to_markdown(document: Mapping[str, Any]) -> str:
-    """Return what was measured, the base, the contrasts by question, the split and the notes."""
+    """Return the answer in sentences, what was measured, the contrasts, the split and the notes."""
     base = document["base"]
     value = words.estimated(base["value"], base["interval"])
+    answer = [escape(sentence) for sentence in words.headline(document)]
     blocks = [
+        *(f"**{sentence}**" for sentence in answer[:1]),
+        *answer[1:],
         escape(words.measured(document)),
         escape(f"Base {base['recipe']}: {value}, n {base['n']}"),
     ]

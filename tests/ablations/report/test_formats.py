@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ablations.report import FORMATS, render
+from ablations.report import TEXTS, render
 from recipes import RecipeError
 
 
@@ -250,7 +250,7 @@ def test_table_fits_a_terminal_whatever_the_names() -> None:
     assert "-101.25" in "\n".join(lines) and "AVeryLong" in "\n".join(lines)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TEXTS)
 def test_every_format_is_ascii_and_ends_in_one_line_break(format: str) -> None:
     text = render(example(), format)
     assert text.isascii()
