@@ -154,8 +154,11 @@ class _Answer(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = _PATIENCE
-    server_version, sys_version = "ablate", ""
     default_request_version = "HTTP/1.0"  # so that refusals of what is no request have headers
+
+    def version_string(self) -> str:
+        """Name the program, not its versions."""
+        return "ablate"
 
     def do_GET(self) -> None:
         """Answer with the page, or with its version."""
