@@ -18,6 +18,9 @@ _HEADER = (
     "p (Holm)",
     "verdict",
     "parameters",
+    "multiply-adds",
+    "images/s",
+    "memory",
     "seconds",
 )
 _WORDS = ("change", "kind", "verdict")  # on the left; numbers stand on the right
@@ -60,7 +63,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _row(document: Mapping[str, Any], contrast: Mapping[str, Any]) -> tuple[str, ...]:
-    params = contrast["cost"]["params"]
+    cost = contrast["cost"]
+    params = cost["params"]
     return (
         contrast["label"],
         contrast["kind"] or words.NOTHING,
@@ -71,5 +75,8 @@ def _row(document: Mapping[str, Any], contrast: Mapping[str, Any]) -> tuple[str,
         words.probability(contrast["p_holm"]),
         words.decision(contrast),
         words.NOTHING if params is None else f"{params:.0f}",
-        words.seconds(contrast["cost"]["seconds"]),
+        words.amount(cost["macs"]),
+        words.amount(cost["train_images_per_second"]),
+        words.memory(cost["peak_memory_bytes"]),
+        words.seconds(cost["seconds"]),
     )
