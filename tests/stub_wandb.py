@@ -231,6 +231,7 @@ def dead_address() -> str:
 
 
 _OF_A_PROJECT = {"entityName": ENTITY, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
+_OF_A_PROJECT |= {"user": None}
 
 
 def _identity(kind: str, number: int) -> str:
