@@ -16,6 +16,14 @@ INTERACTIONS = "interactions: two together, beyond what each is worth by itself"
 NOTHING = "-"
 _SIDES = ("training", "architecture")
 _DEMONSTRATION = "digits"
+_VERBS = {
+    "helps": "it helps to add",
+    "hurts": "it hurts to add",
+    "equal": "no difference that counts:",
+    "unresolved": "not resolved:",
+}
+_NAMED = 12  # changes in one sentence; more are only counted
+_UNFINISHED = ("missing", "running", "interrupted")
 _LISTED_SEEDS = 5  # more are only counted
 
 
@@ -40,15 +48,16 @@ def by_estimand(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping
     contrasts: Sequence[Mapping[str, Any]] = document["contrasts"]
     for estimand in dict.fromkeys(contrast["estimand"] for contrast in contrasts):
         same = [contrast for contrast in contrasts if contrast["estimand"] == estimand]
-        pairs = [contrast for contrast in same if _is_interaction(contrast)]
+        pairs = [contrast for contrast in same if is_interaction(contrast)]
         if len(same) > len(pairs):
-            others = [contrast for contrast in same if not _is_interaction(contrast)]
+            others = [contrast for contrast in same if not is_interaction(contrast)]
             yield ESTIMANDS.get(estimand, estimand), others
         if pairs:
             yield f"{INTERACTIONS} ({estimand.replace('_', ' ')})", pairs
 
 
-def _is_interaction(contrast: Mapping[str, Any]) -> bool:
+def is_interaction(contrast: Mapping[str, Any]) -> bool:
+    """Return whether a contrast is of two components together, beyond each by itself."""
     return contrast["component"] is None and " x " in contrast["label"]
 
 
@@ -68,6 +77,78 @@ def split_sentences(document: Mapping[str, Any]) -> list[str]:
             sentence += f"; {_side('interaction', sides['interaction'], None)}"
         found.append(sentence)
     return found
+
+
+def headline(document: Mapping[str, Any]) -> list[str]:
+    """Return the answer in sentences: the split, or the changes themselves; then the verdicts."""
+    found = [*_of_sides(document)] or [*_of_changes(document)]
+    found += _of_verdicts(document)
+    left = sum(run["status"] in _UNFINISHED for run in document["runs"])
+    if left:
+        found.append(
+            f"{left} of {len(document['runs'])} runs have not finished: these numbers may still"
+            " move."
+        )
+    return found
+
+
+def _of_sides(document: Mapping[str, Any]) -> Iterator[str]:
+    split = document["split"]
+    sides = split["by_blocks"] or {}
+    if any(side["delta"] is None for side in sides.values()) or not sides:
+        sides = split["by_ladder"] or {}
+    told = [(name, sides[name]) for name in _SIDES if name in sides]
+    if len(told) < 2 or any(side["delta"] is None for _, side in told):
+        return
+    whole, percent = math.fsum(side["delta"] for _, side in told), shares(sides)
+    parts = []
+    for name, side in told:
+        part = f"{signed(side['delta'])}{_limits(side['interval'])}"
+        part += f" ({percent[name]} %)" if percent else ""
+        verdict = f", {side['verdict']}" if side["verdict"] else ""
+        parts.append((name, f"{part}{{}}{verdict}"))
+    (first, one), (second, other) = parts
+    yield (
+        f"{first.capitalize()} changes gave {one.format(f' of {signed(whole)} points')};"
+        f" {second} changes gave {other.format('')}."
+    )
+
+
+def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
+    base = document["base"]
+    for question, contrasts in by_estimand(document):
+        known = [one for one in contrasts if one["delta"] is not None]
+        if not known:
+            continue
+        most = max(known, key=lambda one: abs(one["delta"]))
+        verdict = f", {most['verdict']}" if most["verdict"] else ""
+        effects = f"{len(known)} effects" if len(known) > 1 else "effects"
+        yield (
+            f"The largest of {effects} ({question.partition(':')[0]}) is {most['label']}:"
+            f" {signed(most['delta'])}{_limits(most['interval'])} points{verdict}."
+        )
+        return
+    if base["value"] is not None:
+        limits = _limits(base["interval"])
+        yield f"The base has {number(base['value'])}{limits} %; no change has a number yet."
+
+
+def _of_verdicts(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which changes help, hurt, are equal and are not resolved, of each question."""
+    for question, contrasts in by_estimand(document):
+        told = []
+        for verdict, verb in _VERBS.items():
+            names = [one["label"] for one in contrasts if one["verdict"] == verdict]
+            if names:
+                shown = ", ".join(names[:_NAMED])
+                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+                told.append(f"{verb} {shown}{more}")
+        if told:
+            yield f"{question.partition(':')[0].capitalize()}: {'; '.join(told)}."
+
+
+def _limits(limits: Sequence[float] | None) -> str:
+    return "" if limits is None else f" {interval(limits)}"
 
 
 def shares(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
