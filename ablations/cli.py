@@ -24,6 +24,7 @@ from ablations.option_groups import (
     recipe_of_option,
     request_options,
     rope_option,
+    wandb_options,
     whole,
 )
 from ablations.output import show_result
@@ -42,6 +43,7 @@ COMMANDS = (
     "extend",
     "replay",
     "simulate",
+    "dashboard",
     "doctor",
 )
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
@@ -248,8 +250,23 @@ def _build() -> _Parser:
     simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
     output_option(simulate)
     format_option(simulate)
+    _dashboard(_command(under, "dashboard", "a study in W&B", lookups.dashboard))
     _doctor(_command(under, "doctor", "check and mend a home; or what is slow", lookups.doctor))
     return parser
+
+
+def _dashboard(parser: _Parser) -> None:
+    """Let `dashboard` name a study, with `sync` before it or not."""
+    parser.usage = f"{parser.prog} [-h] [sync] STUDY [options]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="STUDY",
+        help="whose workspace and report are made, or made anew; with `sync` before it: upload the"
+        " runs that the server lacks (`sync` alone is a study of that name)",
+    )
+    wandb_options(parser)
+    home_option(parser)
 
 
 def _doctor(parser: _Parser) -> None:

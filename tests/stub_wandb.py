@@ -300,10 +300,9 @@ class _Answers(BaseHTTPRequestHandler):
             return {"data": data or {}}
         if found := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path):
             return stub.stream(found[1], json.loads(body))
-        if found := re.fullmatch(r"/storage/([^/]+)/(.+)", self.path):
-            if self.command == "PUT":
-                run = stub.runs.setdefault(found[1], StubRun(found[1]))
-                run.files[found[2]] = body
+        found = re.fullmatch(r"/storage/([^/]+)/(.+)", self.path)
+        if found and self.command == "PUT":
+            stub.runs.setdefault(found[1], StubRun(found[1])).files[found[2]] = body
         return {}
 
     def _send(self, code: int, value: Any) -> None:
