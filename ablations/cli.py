@@ -265,8 +265,10 @@ def _dashboard(parser: _Parser) -> None:
         help="whose workspace and report are made, or made anew; with `sync` before it: upload the"
         " runs that the server lacks (`sync` alone is a study of that name)",
     )
+    rope_option(parser)
     wandb_options(parser)
     home_option(parser)
+    format_option(parser, ("table", "json"))
 
 
 def _doctor(parser: _Parser) -> None:

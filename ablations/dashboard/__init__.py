@@ -8,29 +8,23 @@ own runs. Made again, all three are the same ones as before.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-import hashlib
+import io
 import shlex
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations.asked import check_rope, home_of
-from ablations.dashboard.server import ServerError, in_words, keep_boards, recall_boards
+from ablations.asked import check_rope, home_of, wandb_of
+from ablations.dashboard.server import ServerError, keep_boards, recall_boards
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
 from ablations.output import as_json, say, show_result
-from recipes.identity import digest
 
 if TYPE_CHECKING:
-    from ablations.dashboard.boards import Place
-    from ablations.dashboard.shown import Shown
     from ablations.plans import Plan
-    from ablations.report.story import Story
+    from ablations.publishing.targets import Target
     from lightning_modules.tracking import WandbPlace
-
-_WITHOUT = "a page that needs no account: `ablate report STUDY --format html`"
 
 
 def dashboard(arguments: argparse.Namespace) -> int:
@@ -40,31 +34,63 @@ def dashboard(arguments: argparse.Namespace) -> int:
         0, or 1 where the server does not answer or refuses: nothing of the study is lost by that.
 
     Raises:
-        RequestError: there is no such study, or nobody is logged in.
+        RequestError: there is no such study, nobody is logged in, or W&B is switched off.
     """
     from ablations.frozen import thaw
-    from ablations.publishing import place_of, publish_now
+    from ablations.publishing.targets import targets_of
+    from lightning_modules.tracking import leave_wandb
 
     if arguments.format not in ("table", "json"):
         raise RequestError(f"--format {arguments.format!r}: choose table or json")
     check_rope(arguments.rope)
     ledger = Ledger(home_of(arguments))
     plan, _, _ = thaw(ledger.study_folder(arguments.study))
-    _check_online()
-    place = place_of(arguments)
+    _check_online(plan.study)
+    [target] = targets_of("wandb", *wandb_of(arguments))
+    assert target.place is not None
     try:
-        made = make(plan, ledger, place, rope=arguments.rope)
+        left = publish_rest(plan.study, ledger, target)
+        made = make(plan, ledger, target.place, rope=arguments.rope)
     except ServerError as error:
         say(f"ablate: {error}; nothing is lost, and the same command tries again")
         return 1
+    finally:
+        leave_wandb()
+    say(left)
     show_result(as_json(made) if arguments.format == "json" else _table(made))
     return 0
+
+
+def publish_rest(study: str, ledger: Ledger, target: Target) -> str:
+    """Bring a study's ended runs to the server that it lacks; return what is left, in words."""
+    from ablations.leases import hold_if_free
+    from ablations.publishing.journal import ONLINE
+    from ablations.publishing.publisher import Publisher
+    from ablations.publishing.targets import folder_of
+
+    with hold_if_free(folder_of(ledger, study)) as free:
+        if not free:
+            return f"another command is publishing the runs of study {study} now"
+        publisher = Publisher(ledger, study, [target], online=True, uploads=True)
+        try:
+            if publisher.left():
+                with contextlib.redirect_stdout(io.StringIO()):  # tracebacks, for a log
+                    publisher.look()
+        finally:
+            publisher.close()
+        if made := publisher.made["wandb", ONLINE]:
+            say(f"published {made} runs that the server lacked")
+        left = publisher.left()
+    if not left:
+        return ""
+    why = publisher.trouble.get("wandb", "")
+    return f"{left} runs are left: {why}; `ablate dashboard sync {study}` uploads them"
 
 
 def make(
     plan: Plan, ledger: Ledger, where: WandbPlace, *, rope: float | None = None
 ) -> dict[str, Any]:
-    """Make or update a study's boards; return where they are, as plain values.
+    """Make or update a study's analysis run and boards; return where they are, as plain values.
 
     Raises:
         ServerError: the server does not answer, or refuses. What it took until then is kept, and
@@ -72,6 +98,7 @@ def make(
         RequestError: as `ablations.answers.look`.
     """
     from ablations.answers import look, story_from
+    from ablations.dashboard.analysis import log_analysis
     from ablations.dashboard.boards import save_report, save_workspace
     from ablations.dashboard.shown import shown_of
     from ablations.publishing.shown import keys_of
@@ -79,121 +106,47 @@ def make(
     looked = look(plan, ledger, rope=rope)
     story = story_from(looked, ledger)
     shown = shown_of(story, keys_of(looked.plan))
-    folder = ledger.study_folder(plan.study)
-    place, project, content = _analysed(shown, story, ledger, folder, where)
-    boards = dataclasses.replace(recall_boards(folder, project), content=content)
-    keep_boards(folder, project, boards)
+    logged = log_analysis(shown, story, ledger, where)
+    folder, place = ledger.study_folder(plan.study), logged.place
+    boards = recall_boards(folder, logged.project)
+    boards = dataclasses.replace(boards, content=logged.content)
+    keep_boards(folder, logged.project, boards)
     url, new = save_workspace(shown, place, boards.workspace)
     _tell_new("workspace", boards.workspace, new)
     boards = dataclasses.replace(boards, workspace=url)
-    keep_boards(folder, project, boards)  # at once: a report that fails must not lose it
+    keep_boards(folder, logged.project, boards)  # at once: a report that fails must not lose it
     url, new = save_report(shown, place, boards.report, _how(plan.study, rope))
     _tell_new("report", boards.report, new)
-    boards = dataclasses.replace(boards, report=url)
-    keep_boards(folder, project, boards)
+    keep_boards(folder, logged.project, dataclasses.replace(boards, report=url))
     return {
         "schema_version": 1,
         "study": plan.study,
         "entity": place.entity,
         "project": place.project,
         "workspace": boards.workspace,
-        "report": boards.report,
-        "analysis": f"{project}/runs/{place.analysis}",
+        "report": url,
+        "analysis": logged.address,
     }
 
 
-def _check_online() -> None:
-    from lightning_modules.tracking import is_logged_in, wandb_state
+def _check_online(study: str) -> None:
+    """Check that the server may be asked, and that there is a key for it; asks it nothing."""
+    from lightning_modules.tracking import wandb_state
 
     state, why = wandb_state()
     if state != "online":
-        remedy = "unset it" if is_logged_in() else "`wandb login`, or set WANDB_API_KEY"
-        raise RequestError(f"a dashboard needs W&B's server, and {why}: {remedy}; {_WITHOUT}")
-
-
-def _analysed(
-    shown: Shown, story: Story, ledger: Ledger, folder: Path, where: WandbPlace
-) -> tuple[Place, str, str]:
-    """Bring what was worked out to the analysis run.
-
-    Returns:
-        Where it is, the address of its project, and the digest of what it now holds.
-    """
-    from ablations.dashboard.boards import ANALYSIS, FIGURES, Place
-    from lightning_modules.tracking import Patience, TrackedRun, open_wandb
-
-    tables = {"effects": shown.effects, "arms": shown.arms, "recipes": shown.recipes}
-    run = TrackedRun(
-        identity=digest([shown.study, ANALYSIS]),
-        study=shown.study,
-        arm=ANALYSIS,
-        name=ANALYSIS,
-        tags=(ANALYSIS,),
-    )
-    (ledger.home / "tracking").mkdir(parents=True, exist_ok=True)
-    # The client writes what it sends to a folder too: of use to nobody once it is sent.
-    with tempfile.TemporaryDirectory(dir=ledger.home / "tracking", prefix=".analysis-") as aside:
-        drawn = _drawn(story, Path(aside))
-        images = {f"{FIGURES}{name}": path for name, path in drawn.items()}
-        content = _content(shown, images)
-        with in_words("the analysis run"):
-            tracker = open_wandb(run, Path(aside), where, online=True, patience=Patience())
-        with in_words("the analysis run"):
-            project = tracker.address.rpartition("/runs/")[0]
-            known = recall_boards(folder, project).content
-            if tracker.sent == 0 or known != content:  # else it has all of this already
-                tracker.log_hyperparams(_about(story.document, shown))
-                tracker.show(
-                    {name: (table.columns, table.rows) for name, table in tables.items()}, images
-                )
-                tracker.summarize({**shown.numbers, "headline": " ".join(shown.headline)})
-            tracker.finalize(True)
-    place = Place(
-        entity=tracker.entity,
-        project=tracker.project,
-        analysis=run.identity,
-        figures=tuple(images),
-        tables=tuple(tables),
-    )
-    return place, project, content
-
-
-def _drawn(story: Story, folder: Path) -> dict[str, Path]:
-    """Write a study's figures as PNG files; return them by their names."""
-    from ablations.report.figures import draw
-    from ablations.report.figures.style import as_bytes
-
-    found = {}
-    for name, figure in draw(story).items():
-        path = folder / f"{name}.png"
-        path.write_bytes(as_bytes(figure, "png"))
-        found[name] = path
-    return found
-
-
-def _content(shown: Shown, images: Mapping[str, Path]) -> str:
-    pictures = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in images.items()
-    }
-    return digest([dataclasses.asdict(shown), pictures])
-
-
-def _about(document: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
-    from ablations.commands import own_version
-
-    names = ("study", "design", "metric", "protocol", "data", "seeds")
-    return {name: document[name] for name in names} | {
-        "base": document["base"]["recipe"],
-        "components": list(shown.components),
-        "version": own_version(),
-    }
+        remedy = ": unset it" if why.startswith("WANDB_MODE") else ""
+        raise RequestError(
+            f"a dashboard is made on W&B's server, but {why}{remedy}; for a page that needs no"
+            f" account: ablate report {study} --format html"
+        )
 
 
 def _how(study: str, rope: float | None) -> list[str]:
     from ablations.commands import own_version
 
     words = ["ablate", "dashboard", study, *([] if rope is None else ["--rope", f"{rope:g}"])]
-    return [f"# ablate {own_version()}, from its ledger", shlex.join(words)]
+    return [f"# ablate {own_version()}, from the ledger", shlex.join(words)]
 
 
 def _tell_new(what: str, before: str | None, new: bool) -> None:
@@ -202,4 +155,4 @@ def _tell_new(what: str, before: str | None, new: bool) -> None:
 
 
 def _table(made: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name:<10} {made[name]}" for name in ("workspace", "report", "analysis"))
+    return "\n".join(f"{name:<9}  {made[name]}" for name in ("workspace", "report", "analysis"))

@@ -1,7 +1,8 @@
-"""The saved workspace and the Report of a study. The only file that imports wandb_workspaces.
+"""The saved workspace and the Report of a study.
 
 Everything that a board says comes as values (`shown`); what its panels draw, the server takes from
-the study's runs and from its analysis run.
+the study's runs and from its analysis run. Longer than most: the only file that may import
+wandb_workspaces.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import wandb_workspaces.reports.v2 as reports
 import wandb_workspaces.workspaces as workspaces
 from wandb_workspaces import expr
 
+from ablations.dashboard.analysis import ANALYSIS, FIGURES
 from ablations.dashboard.server import in_words, is_gone
 from ablations.dashboard.shown import Shown, safe
 from ablations.publishing.shown import COMPONENT
+from lightning_modules.tracking import AXIS
 
-ANALYSIS = "analysis"  # job type and name of the run that holds what was worked out
-FIGURES = "figures/"  # before the names of its images
-X = "epoch"  # the axis that all curves share
 CURVES = {"val/top1": "top-1 on minival (%)", "train/loss": "loss in training"}
 _OF_EFFECTS = ("waterfall", "forest", "split", "interactions")
 _OF_CURVES = ("curves",)
@@ -64,7 +64,7 @@ def save_workspace(shown: Shown, place: Place, url: str | None) -> tuple[str, bo
         board = known
     board.name = f"ablate {shown.study}"
     board.sections = list(_sections(shown, place))
-    board.settings = workspaces.WorkspaceSettings(x_axis=X, max_runs=_MOST_GROUPS)
+    board.settings = workspaces.WorkspaceSettings(x_axis=AXIS, max_runs=_MOST_GROUPS)
     board.runset_settings = workspaces.RunsetSettings(
         filters=expr.And(expr.Metric("Group") == shown.study),
         order=[expr.Ordering(expr.Config("step"), ascending=True)],
@@ -123,7 +123,7 @@ def _section(name: str, panels: Iterable[Any], columns: int = 2, *, is_open: boo
         panels=list(panels),
         is_open=is_open,
         layout_settings=workspaces.SectionLayoutSettings(columns=columns, rows=2),
-        panel_settings=workspaces.SectionPanelSettings(x_axis=X),
+        panel_settings=workspaces.SectionPanelSettings(x_axis=AXIS),
     )
 
 
@@ -132,7 +132,7 @@ def _curves() -> Iterable[Any]:
     for name, title in CURVES.items():
         yield reports.LinePlot(
             title=f"{title}, by arm",
-            x=X,
+            x=AXIS,
             y=[name],
             groupby=reports.Config("arm"),
             groupby_aggfunc="mean",
@@ -146,7 +146,7 @@ def _of_component(key: str) -> Iterable[Any]:
     for name, title in CURVES.items():
         yield reports.LinePlot(
             title=f"{title}: {key} true or false, over all arms",
-            x=X,
+            x=AXIS,
             y=[name],
             # As the server has it: a key of a component may hold a dot, which is no level here.
             groupby=f"{COMPONENT}{key}.value",

@@ -1,4 +1,4 @@
-"""What the server says and where a study's boards are on it. Neither W&B nor its boards are here."""
+"""What the server says, and where a study's boards are on it. Loads no client."""
 
 from __future__ import annotations
 
