@@ -283,7 +283,8 @@ class _Wandb:
     """A run of WandbLogger. Rows have no names of steps that the server could refuse."""
 
     def __init__(self, logger: Any, curves: Sequence[str]) -> None:
-        self._logger, self._defined = logger, set()
+        self._logger = logger
+        self._defined: set[str] = set()
         self._run = logger.experiment  # the client opens the run now, or fails
         self.sent = int(self._run.starting_step)  # of a run that is gone on with
         self._define([AXIS])

@@ -26,6 +26,7 @@ from lightning_modules.tracking import (
     Tracker,
     folder_name,
     is_uploaded,
+    leave_wandb,
     open_csv,
     open_tensorboard,
     open_wandb,
@@ -58,10 +59,11 @@ class Publisher:
         self.online, self._uploads = online, uploads
         self._stopped, self._progress = stopped, progress
         self._patience = patience or Patience()
-        self._folder = folder_of(ledger, study)
-        self._journal = Journal(self._folder)
+        folder = folder_of(ledger, study)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal(folder)
         self._offline = ledger.home / "tracking" / "wandb"
-        self._work = self._folder / "work"
+        self._work = folder / "work"
         shutil.rmtree(self._work, ignore_errors=True)  # of one that was killed
         self._open: dict[tuple[Target, str], Tracker] = {}
         self._broken: set[Target] = set()
@@ -128,23 +130,26 @@ class Publisher:
             self._open.pop((target, run.id), None)
             if target.tracker == "wandb" and self.online and not self._uploads:
                 self.online = False
+                leave_wandb()  # which would go on trying, and lets no second open of a run be
                 self._open = {key: one for key, one in self._open.items() if key[0] != target}
+                self._try(target, run, record)
             else:
                 self._broken.add(target)
 
     def _bring(self, target: Target, run: Run, record: Mapping[str, Any]) -> None:
         entry, status = self._journal.entry(target, run.id), record.get("status")
         live = target.tracker != "wandb" or self.online
-        if status == "running" and live:
-            self._log_new(self._tracker(target, run), run)
+        if status == "running":
+            if live and not self._uploads:
+                self._log_new(self._tracker(target, run), run)
             return
-        here = entry is not None and entry.how == OFFLINE
-        sent = here and is_uploaded(self._offline / entry.folder)
+        offline = entry if entry is not None and entry.how == OFFLINE else None
+        sent = offline is not None and is_uploaded(self._offline / offline.folder)
         if not self._journal.lacks(target, run.id, record):
-            if not (self._uploads and here):
+            if offline is None or not self._uploads:
                 return
             if sent:  # by somebody's own `wandb sync`
-                self._journal.add(target, run.id, replace(entry, how=ONLINE))
+                self._journal.add(target, run.id, replace(offline, how=ONLINE))
                 return
         if live:
             how, folder = ONLINE if target.tracker == "wandb" else WRITTEN, ""
