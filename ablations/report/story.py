@@ -6,11 +6,11 @@ show beside them, as curves, is read here.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What two components are worth together beyond each by itself, in points."""
+
+    delta: float
+    verdict: str | None  # None: no contrast of the study asks for it, so it has no interval either
+    squares: int  # of arms with neither, either and both, of which it is the mean
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """A number by epoch, over the runs of an arm."""
 
@@ -97,6 +106,7 @@ class Story:
     effects: Sequence[Mapping[str, Any]]  # rows with the keys of EFFECTS
     arms: tuple[ArmTold, ...]
     steps: tuple[Step, ...]  # of the ladder; none where the design has no order
+    pairs: Mapping[tuple[str, str], Pair]  # by the two components, in the plan's order
     curves: Mapping[str, Mapping[str, Curve]]  # by name and arm
     runs: tuple[RunTold, ...]
     environments: tuple[Mapping[str, Any], ...]
@@ -107,16 +117,6 @@ class Story:
     def headline(self) -> list[str]:
         """Return the answer in sentences, the first one first."""
         return words.headline(self.document)
-
-    @cached_property
-    def interactions(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-        """Return the contrasts of two components together, by the two."""
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for one in self.document["contrasts"]:
-            if words.is_interaction(one):
-                first, _, second = one["label"].partition(" x ")
-                found.setdefault((first, second), one)
-        return found
 
     @property
     def changes(self) -> list[Mapping[str, Any]]:
@@ -174,6 +174,7 @@ def gather(
         effects=effects,
         arms=tuple(_arms(plan.layout, outcomes, means)),
         steps=tuple(_steps(plan.layout, document, means)),
+        pairs=_pairs(plan.layout, document, means),
         curves={} if ledger is None else _curves(outcomes, ledger),
         runs=tuple(runs),
         environments=tuple(json.loads(text) for text in places),
@@ -259,10 +260,11 @@ def _steps(
             pairs=pairs,
         )
         level += told["delta"]
-    full = means.get(layout.full.name) if layout.arms else None
-    known = estimand in asked and full is not None and level is not None
-    if known and abs(full[0] - level) >= _ROUNDING:
-        yield Step(label=REST, side="", start=level, end=full[0])
+    if estimand not in asked or level is None or not layout.arms:
+        return
+    end = means[layout.full.name][0] if layout.full.name in means else level
+    if abs(end - level) >= _ROUNDING:
+        yield Step(label=REST, side="", start=level, end=end)
 
 
 def _band(
@@ -283,6 +285,42 @@ def _band(
         if own and own <= having and having - own in sets
     ]
     return ((min(worth), max(worth)), len(worth)) if len(worth) > 1 else (None, len(worth))
+
+
+def _pairs(
+    layout: Layout,
+    document: Mapping[str, Any],
+    means: Mapping[str, tuple[float, tuple[float, float] | None]],
+) -> dict[tuple[str, str], Pair]:
+    """Return what pairs are worth: as the study asks, or of all squares of arms that it trained."""
+    value = {
+        frozenset(map(str, arm.components)): means[arm.name][0]
+        for arm in layout.arms
+        if arm.name in means and arm.name not in layout.dummies
+    }
+    order: dict[str, int] = {}
+    for arm in layout.arms:
+        for component in arm.components:
+            order.setdefault(str(component), len(order))
+    found: dict[tuple[str, str], list[float]] = {}
+    for having, both in value.items():
+        for first, second in itertools.combinations(sorted(having, key=order.__getitem__), 2):
+            corners = [having - {first}, having - {second}, having - {first, second}]
+            if all(corner in value for corner in corners):
+                one, other, neither = (value[corner] for corner in corners)
+                found.setdefault((first, second), []).append(both - one - other + neither)
+    asked = {one["label"]: one for one in document["contrasts"] if words.is_interaction(one)}
+    pairs = {}
+    for first, second in sorted(found, key=lambda pair: [order[name] for name in pair]):
+        squares = found[first, second]
+        contrast = asked.get(f"{first} x {second}") or asked.get(f"{second} x {first}") or {}
+        delta = contrast.get("delta")
+        pairs[first, second] = Pair(
+            delta=math.fsum(squares) / len(squares) if delta is None else delta,
+            verdict=contrast.get("verdict"),
+            squares=len(squares),
+        )
+    return pairs
 
 
 def _own(layout: Layout, contrast: Contrast) -> frozenset[str]:

@@ -22,7 +22,7 @@ _VERBS = {
     "equal": "no difference that counts:",
     "unresolved": "not resolved:",
 }
-_NAMED = 12  # changes in one sentence; more are only counted
+_NAMED = 6  # changes in one sentence; more are only counted
 _UNFINISHED = ("missing", "running", "interrupted")
 _LISTED_SEEDS = 5  # more are only counted
 
@@ -121,10 +121,13 @@ def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
         if not known:
             continue
         most = max(known, key=lambda one: abs(one["delta"]))
-        verdict = f", {most['verdict']}" if most["verdict"] else ""
-        effects = f"{len(known)} effects" if len(known) > 1 else "effects"
+        told = [one["verdict"] for one in known if one["verdict"]]
+        resolved = any(verdict != "unresolved" for verdict in told)
+        verdict = f", {most['verdict']}" if most["verdict"] and resolved else ""
+        which = f"{len(known)} effects ({question.partition(':')[0]})"
+        none = f"None of {which} is resolved; the largest" if told and not resolved else ""
         yield (
-            f"The largest of {effects} ({question.partition(':')[0]}) is {most['label']}:"
+            f"{none or f'The largest of {which}'} is {most['label']}:"
             f" {signed(most['delta'])}{_limits(most['interval'])} points{verdict}."
         )
         return

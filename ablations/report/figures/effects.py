@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _STEPS = 40  # bars that can be told apart
 _ROWS = 60  # of a forest plot; the largest effects of a study with more
+_CROSSED = 12  # components of a heat map: those of the largest interactions
 _LONGEST = 34  # letters of a name
 _SIDES = ("training", "architecture", "interaction")
 
@@ -116,7 +117,8 @@ def forest(story: Story) -> Figure | None:
     rows = [row for row in story.effects if row["delta"] is not None and row["name"] != LACK_OF_FIT]
     if not rows:
         return None
-    if len(rows) > _ROWS:
+    count = len(rows)
+    if count > _ROWS:
         largest = sorted(rows, key=lambda row: -abs(row["delta"]))[:_ROWS]
         kept = {id(row) for row in largest}
         rows = [row for row in rows if id(row) in kept]
@@ -138,7 +140,8 @@ def forest(story: Story) -> Figure | None:
         for label, row in zip(axes.get_yticklabels(), lines, strict=True):
             if isinstance(row, str):
                 label.set_fontweight("bold")
-        axes.set_xlabel(f"effect on {story.document['metric']} (points)")
+        some = f"the {_ROWS} largest effects" if len(rows) < count else "effect"
+        axes.set_xlabel(f"{some} on {story.document['metric']} (points)")
         grid(axes, "x")
         axes.spines["left"].set_visible(False)
         _verdicts(figure, rows)
@@ -254,11 +257,19 @@ def split(story: Story) -> Figure | None:
 
 def interactions(story: Story) -> Figure | None:
     """Draw what each two components are worth together, beyond each by itself."""
-    cells = {pair: one for pair, one in story.interactions.items() if one["delta"] is not None}
+    cells = dict(story.pairs)
     if not cells:
         return None
-    names = list(dict.fromkeys(name for pair in cells for name in pair))
-    most = max(abs(one["delta"]) for one in cells.values()) or 1.0
+    largest: dict[str, float] = {}
+    for pair, one in cells.items():
+        for name in pair:
+            largest[name] = max(largest.get(name, 0.0), abs(one.delta))
+    shown = sorted(largest, key=lambda name: -largest[name])[:_CROSSED]
+    cells = {pair: one for pair, one in cells.items() if set(pair) <= set(shown)}
+    if not cells:
+        return None
+    names = [name for name in largest if name in shown]
+    most = max(abs(one.delta) for one in cells.values()) or 1.0
     with drawing():
         from matplotlib.patches import Rectangle
 
@@ -266,15 +277,15 @@ def interactions(story: Story) -> Figure | None:
         figure, (axes,) = panels(side + 1.2, side + 0.6)
         for (first, second), one in cells.items():
             row, column = sorted((names.index(first), names.index(second)), reverse=True)
-            role = "helps" if one["delta"] > 0 else "hurts"
-            strength = 0.08 + 0.62 * math.sqrt(abs(one["delta"]) / most)
+            role = "helps" if one.delta > 0 else "hurts"
+            strength = 0.08 + 0.62 * math.sqrt(abs(one.delta) / most)
             axes.add_patch(
                 Rectangle(
                     (column - 0.48, row - 0.48), 0.96, 0.96, color=colour(role), alpha=strength
                 )
             )
-            text = words.signed(one["delta"])
-            text += f"\n{one['verdict']}" if one["verdict"] else ""
+            text = words.signed(one.delta)
+            text += f"\n{one.verdict}" if one.verdict else ""
             axes.text(column, row, text, ha="center", va="center", fontsize=8)
         axes.set_xlim(-0.5, len(names) - 1.5)
         axes.set_ylim(len(names) - 0.5, 0.5)

@@ -43,7 +43,8 @@ ROLES = {
 }
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKS = {"helps": "^", "hurts": "v", "equal": "s", "unresolved": "o"}
-_REFERENCE = re.compile(r"(?:^|url\()#([A-Za-z_][\w.-]*)")  # to another element
+_REFERENCE = re.compile(r"(?:url\(|^)#([a-z][0-9a-f]{10})(?=\)|$)")  # to another element of it
+_MAGNIFIED = 1.35  # pixels per point, so that its text is as large as the page's
 _FORMATS = ("pdf", "svg", "png")
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -77,20 +78,12 @@ def drawing() -> Iterator[None]:
     log = logging.getLogger("matplotlib")
     level = log.level
     log.setLevel(logging.ERROR)
-    ink = {
-        name: colour("ink")
-        for name in (
-            "text.color",
-            "axes.labelcolor",
-            "xtick.color",
-            "ytick.color",
-            "axes.edgecolor",
-        )
-    }
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    settings: Any = _RC | {name: colour("ink") for name in inked}
     try:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            with matplotlib.rc_context(_RC | ink):
+            with matplotlib.rc_context(settings):
                 yield
     finally:
         log.setLevel(level)
@@ -133,8 +126,8 @@ def for_page(figure: Figure, name: str, words: str) -> str:
     """
     root = ElementTree.fromstring(as_bytes(figure, "svg"))
     by_colour = {light: f"var(--{role})" for role, (light, _) in ROLES.items()}
-    given = [value for one in root.iter() for value in one.attrib.values()]
-    used = {found[1] for value in given for found in _REFERENCE.finditer(value)}
+    values = [value for one in root.iter() for value in one.attrib.values()]
+    used = {found[1] for value in values for found in _REFERENCE.finditer(value)}
     for parent in list(root.iter()):
         for one in list(parent):
             if one.tag.rpartition("}")[2] in ("metadata", "style"):
@@ -144,11 +137,20 @@ def for_page(figure: Figure, name: str, words: str) -> str:
         given = {key.rpartition("}")[2]: value for key, value in one.attrib.items()}
         if (identity := given.pop("id", "")) in used:
             given["id"] = f"{name}-{identity}"
+        for key in ("fill", "stroke"):  # a page's colours are of its style
+            if given.get(key) in by_colour:
+                given["style"] = f"{key}: {given.pop(key)}; {given.get('style', '')}".rstrip("; ")
         for key, value in given.items():
             if key == "style":
                 value = re.sub(r" font-family: [^;]*;", "", value)
                 value = re.sub(r"#[0-9a-f]{6}", lambda at: by_colour.get(at[0], at[0]), value)
             given[key] = _REFERENCE.sub(lambda at: at[0].replace("#", f"#{name}-", 1), value)
         one.attrib = given
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": words}
+    box = root.attrib["viewBox"]
+    root.attrib = {
+        "viewBox": box,
+        "style": f"max-width: {_MAGNIFIED * float(box.split()[2]):.0f}px",
+        "role": "img",
+        "aria-label": words,
+    }
     return ElementTree.tostring(root, encoding="unicode")
