@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,33 +12,18 @@ import pytest
 
 from ablations.answers import document_of
 from ablations.dashboard import make
+from ablations.dashboard.boards import Place, save_report
 from ablations.dashboard.server import ServerError
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.publishing.shown import identity_of
 from ablations.report import words
 from lightning_modules.tracking import WandbPlace, leave_wandb
-from tests.ablations.dashboard.told import made_up
-from tests.stub_wandb import StubRun, StubServer, dead_address
+from tests.ablations.conftest import snapshot
+from tests.ablations.dashboard.told import made_up, story_and_shown
+from tests.stub_wandb import ENTITY, StubRun, StubServer, client_environment, dead_address
 
 PLACE = WandbPlace(project="ablate")
-ARM = "ls(epsilon=0.2)"
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StubServer]:
-    """A server at which this process is logged in, and a client that remembers no other."""
-    for variable in list(os.environ):
-        if variable.startswith("WANDB_"):
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    leave_wandb()
-    with StubServer() as stub:
-        for name, value in stub.environment(tmp_path / "client").items():
-            monkeypatch.setenv(name, value)
-        yield stub
-        stub.mode = "ok"
-        leave_wandb()
 
 
 @pytest.fixture
@@ -97,6 +82,7 @@ def test_the_boards_hold_what_the_document_says(server, study):
     assert all(json.dumps(note)[1:-1] in doubts for note in document["notes"])
 
     run = analysis(server)
+    assert run.name not in {identity_of("mine", one.id) for one in plan.runs}
     assert (run.bucket["groupName"], run.bucket["displayName"]) == ("mine", "analysis")
     assert run.exit_code == 0
     for way, sides in document["split"].items():
@@ -152,6 +138,7 @@ def test_run_sets_say_what_the_server_is_to_look_for(server, study):
     assert filters(views) == trained[:1]
 
 
+@pytest.mark.slow
 def test_made_again_nothing_piles_up(server, study):
     plan, ledger = study
     first = make(plan, ledger, PLACE)
@@ -170,6 +157,7 @@ def test_made_again_nothing_piles_up(server, study):
     assert not [name for name in kept if name.startswith(".analysis")]
 
 
+@pytest.mark.slow
 def test_a_board_that_somebody_deleted_is_made_anew_and_told(server, study, capsys):
     first = make(*study, PLACE)
     server.views.clear()
@@ -183,6 +171,7 @@ def test_a_board_that_somebody_deleted_is_made_anew_and_told(server, study, caps
     assert len(server.views) == 2
 
 
+@pytest.mark.slow
 def test_another_project_has_boards_of_its_own(server, study):
     first = make(*study, PLACE)
     other = make(*study, WandbPlace(project="other"))
@@ -192,6 +181,7 @@ def test_another_project_has_boards_of_its_own(server, study):
     assert len(server.views) == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_memory_costs_new_boards_and_nothing_else(server, study):
     plan, ledger = study
     make(plan, ledger, PLACE)
@@ -200,34 +190,49 @@ def test_a_damaged_memory_costs_new_boards_and_nothing_else(server, study):
     assert len(server.views) == 4
 
 
+class Breaks(StubServer):
+    """A server that breaks once, when the report is about to be saved."""
+
+    def answer(self, name: str, said: dict[str, Any]) -> dict[str, Any] | None:
+        if name == "ProjectInternalId" and not self.operations["upsertView"]:
+            self.mode = "broken"
+        return super().answer(name, said)
+
+
 @pytest.mark.slow
-def test_a_server_that_breaks_in_between_loses_nothing(server, study, monkeypatch):
-    from ablations.dashboard import boards
-
-    plan, ledger = study
-    save = boards.save_report
-
-    def breaks(*arguments: Any) -> Any:
-        server.mode = "broken"
-        return save(*arguments)
-
-    monkeypatch.setattr(boards, "save_report", breaks)
-    with pytest.raises(ServerError, match="report cannot be saved"):
-        make(plan, ledger, PLACE)
-    monkeypatch.undo()
-    server.mode = "ok"
-    made = make(plan, ledger, PLACE)
-    assert len(server.views) == 2  # the workspace of the first time, and a report
-    assert made["report"]
+def test_a_server_that_breaks_in_between_loses_nothing(study, monkeypatch, tmp_path):
+    with Breaks() as server:
+        for variable, value in server.environment(tmp_path).items():
+            monkeypatch.setenv(variable, value)
+        with pytest.raises(ServerError, match="report cannot be saved"):
+            make(*study, PLACE)
+        [before] = server.views.values()
+        server.operations["upsertView"].append({})  # it has been tried
+        server.mode = "ok"
+        made = make(*study, PLACE)
+        assert before["name"].removeprefix("nw-").removesuffix("-v") in made["workspace"]
+        assert len(server.views) == 2  # the workspace of the first time, and a report
+        leave_wandb()
 
 
-def test_the_identity_of_the_analysis_is_no_runs(server, study):
-    plan, ledger = study
-    make(plan, ledger, PLACE)
-    assert analysis(server).name not in {identity_of("mine", run.id) for run in plan.runs}
-
-
-def test_dead(server, study, monkeypatch):
-    monkeypatch.setenv("WANDB_BASE_URL", dead_address())
-    with pytest.raises(ServerError, match="the analysis run"):
+@pytest.mark.slow
+def test_a_dead_server_is_told_in_words_and_changes_nothing(study, monkeypatch, tmp_path):
+    for variable, value in client_environment(dead_address(), tmp_path).items():
+        monkeypatch.setenv(variable, value)
+    _, ledger = study
+    before = snapshot(ledger.home)
+    with pytest.raises(ServerError, match="connection refused"):
         make(*study, PLACE)
+    assert snapshot(ledger.home) == before
+
+
+def test_keys_that_filters_would_misread_have_tags_or_no_run_set(server, study):
+    plan, ledger = study
+    _, shown = story_and_shown(plan, ledger)
+    odd = dataclasses.replace(shown, components=("own.module:Blur", "a=b", 'a"b'))
+    place = Place(entity=ENTITY, project="ablate", analysis="a", figures=(), tables=())
+    save_report(odd, place, None, ["made"])
+    known = {run["name"]: filters(run) for sets, _ in grids(spec(server, "runs")) for run in sets}
+    assert known["with own.module:Blur"][-1] == ("tags", "IN", ["own.module:Blur"])
+    assert known["without own.module:Blur"][-1] == ("tags", "NIN", ["own.module:Blur"])
+    assert not [name for name in known if "a=b" in name or 'a"b' in name]
