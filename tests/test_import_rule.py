@@ -232,6 +232,7 @@ def test_import_recipes_loads_only_the_standard_library(tmp_path: Path) -> None:
     [
         "--help",
         "run --help",
+        "dashboard --help",
         "list",
         "list components",
         "list recipes",

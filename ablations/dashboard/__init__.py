@@ -12,7 +12,9 @@ import contextlib
 import dataclasses
 import io
 import shlex
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.asked import check_rope, home_of, wandb_of
@@ -106,18 +108,19 @@ def make(
     looked = look(plan, ledger, rope=rope)
     story = story_from(looked, ledger)
     shown = shown_of(story, keys_of(looked.plan))
-    logged = log_analysis(shown, story, ledger, where)
-    folder, place = ledger.study_folder(plan.study), logged.place
-    boards = recall_boards(folder, logged.project)
-    boards = dataclasses.replace(boards, content=logged.content)
-    keep_boards(folder, logged.project, boards)
-    url, new = save_workspace(shown, place, boards.workspace)
-    _tell_new("workspace", boards.workspace, new)
-    boards = dataclasses.replace(boards, workspace=url)
-    keep_boards(folder, logged.project, boards)  # at once: a report that fails must not lose it
-    url, new = save_report(shown, place, boards.report, _how(plan.study, rope))
-    _tell_new("report", boards.report, new)
-    keep_boards(folder, logged.project, dataclasses.replace(boards, report=url))
+    with _work_alone(plan.study, ledger) as aside:
+        logged = log_analysis(shown, story, ledger, where, aside)
+        folder, place = ledger.study_folder(plan.study), logged.place
+        boards = recall_boards(folder, logged.project)
+        boards = dataclasses.replace(boards, content=logged.content)
+        keep_boards(folder, logged.project, boards)
+        url, new = save_workspace(shown, place, boards.workspace)
+        _tell_new("workspace", boards.workspace, new)
+        boards = dataclasses.replace(boards, workspace=url)
+        keep_boards(folder, logged.project, boards)  # at once: a report that fails must not lose it
+        url, new = save_report(shown, place, boards.report, _how(plan.study, rope))
+        _tell_new("report", boards.report, new)
+        keep_boards(folder, logged.project, dataclasses.replace(boards, report=url))
     return {
         "schema_version": 1,
         "study": plan.study,
@@ -127,6 +130,22 @@ def make(
         "report": url,
         "analysis": logged.address,
     }
+
+
+@contextlib.contextmanager
+def _work_alone(study: str, ledger: Ledger) -> Iterator[Path]:
+    """Yield an empty folder, while no other command makes boards of the study: twice the same."""
+    from ablations.leases import held
+    from ablations.publishing.targets import folder_of
+
+    folder = folder_of(ledger, study) / "dashboard"
+    work = folder / "work"
+    with held(folder, lambda: say(f"waiting for another dashboard of {study} ..."), every=5.0):
+        shutil.rmtree(work, ignore_errors=True)  # of one that was killed
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _check_online(study: str) -> None:

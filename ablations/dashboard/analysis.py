@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,12 @@ class Analysed:
     content: str  # digest of what it holds
 
 
-def log_analysis(shown: Shown, story: Story, ledger: Ledger, where: WandbPlace) -> Analysed:
+def log_analysis(
+    shown: Shown, story: Story, ledger: Ledger, where: WandbPlace, aside: Path
+) -> Analysed:
     """Bring what was worked out to the study's analysis run, where it does not have it already.
+
+    The client writes what it sends into the folder `aside` too; of use to nobody once it is sent.
 
     Raises:
         ServerError: the server does not answer, or refuses.
@@ -50,24 +53,21 @@ def log_analysis(shown: Shown, story: Story, ledger: Ledger, where: WandbPlace) 
         name=ANALYSIS,
         tags=(ANALYSIS,),
     )
-    folder = ledger.home / "tracking"
-    folder.mkdir(parents=True, exist_ok=True)
-    # The client writes what it sends into a folder too: of use to nobody once it is sent.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{ANALYSIS}-") as aside:
-        images = _drawn(story, Path(aside))
-        content = _content(shown, images)
-        with in_words("W&B's server has no analysis run of this"):
-            logged = open_analysis(run, Path(aside), where, Patience())
-            project = logged.address.rpartition("/runs/")[0]
-            known = recall_boards(ledger.study_folder(shown.study), project).content
-            if logged.sent == 0 or known != content:
-                logged.show(
-                    _about(story.document, shown),
-                    {name: (table.columns, table.rows) for name, table in tables.items()},
-                    images,
-                    {**shown.numbers, "headline": " ".join(shown.headline)},
-                )
-            logged.close()
+    aside.mkdir(parents=True, exist_ok=True)
+    images = _drawn(story, aside)
+    content = _content(shown, images)
+    with in_words("W&B's server does not take the analysis run"):
+        logged = open_analysis(run, aside, where, Patience())
+        project = logged.address.rpartition("/runs/")[0]
+        known = recall_boards(ledger.study_folder(shown.study), project).content
+        if logged.sent == 0 or known != content:
+            logged.show(
+                _about(story.document, shown),
+                {name: (table.columns, table.rows) for name, table in tables.items()},
+                images,
+                {**shown.numbers, "headline": " ".join(shown.headline)},
+            )
+        logged.close()
     place = Place(
         entity=logged.entity,
         project=logged.project,

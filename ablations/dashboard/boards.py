@@ -58,7 +58,7 @@ def save_workspace(shown: Shown, place: Place, url: str | None) -> tuple[str, bo
         place: where its runs are.
         url: of the view to update; None: there is none yet. One that is gone is made anew.
     """
-    board = workspaces.Workspace(entity=place.entity, project=place.project)
+    board: Any = workspaces.Workspace(entity=place.entity, project=place.project)
     known = None if url is None else _loaded(lambda: workspaces.Workspace.from_url(url))
     if known is not None:
         board = known
@@ -91,7 +91,8 @@ def save_report(
         url: of the Report to update, as in `save_workspace`.
         made: how it was made: the version and the command, in lines.
     """
-    board = reports.Report(entity=place.entity, project=place.project)
+    blank: Any = reports.Report  # its fields are pydantic's, of which mypy asks too many
+    board = blank(entity=place.entity, project=place.project)
     known = None if url is None else _loaded(lambda: reports.Report.from_url(url))
     if known is not None:
         board = known
