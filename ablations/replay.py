@@ -13,7 +13,7 @@ from typing import Any
 from ablations.designs import by_blocks, by_ladder, lay_out
 from ablations.errors import RequestError
 from ablations.plans import BASE, Contrast, Layout, Outcome, Plan, Published, Run, Split
-from ablations.report import HTML, document, render
+from ablations.report import HTML, TEXTS, document, render
 from ablations.report.analysis import analysis_of
 from ablations.report.effects import effects
 from ablations.report.published import known, remark, render_table, stated
@@ -36,7 +36,8 @@ def replayed(name: str, format: str) -> tuple[str, str]:
     found = load_published(name)
     if isinstance(found, Table):
         if format == HTML:
-            raise RequestError(f"--format {format!r}: {name} is a table, not a ladder: choose text")
+            known = ", ".join(TEXTS)
+            raise RequestError(f"--format {format!r}: {name} is a table; choose from {known}")
         return render_table(found, format), ""
     if format == HTML:
         from ablations.report.page import render_page

@@ -59,14 +59,15 @@ def page_of(looked: Looked, ledger: Ledger, *, live: bool = False) -> str:
     from ablations.report.flips import flips_of
     from ablations.report.page import render_page
 
-    flips = flips_of(looked.plan, ledger, data=data_of(looked.plan.study, ledger))
+    _, request, _ = thaw(ledger.study_folder(looked.plan.study))
+    flips = flips_of(
+        looked.plan,
+        ledger,
+        data=request.data,
+        skip_corrupt=request.skip_corrupt,
+        outcomes=looked.outcomes,
+    )
     return render_page(story_from(looked, ledger), flips, live=live)
-
-
-def data_of(study: str, ledger: Ledger) -> str | None:
-    """Return what `--data` of a study was, whose images may be looked at."""
-    _, request, _ = thaw(ledger.study_folder(study))
-    return request.data
 
 
 def watch(study: str, ledger: Ledger, rope: float | None, port: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ablations.report.csv import to_csv
+from ablations.report.latex import to_latex
 from ablations.report.markdown import to_markdown
 from ablations.report.table import to_table
 from recipes import RecipeError
@@ -23,6 +24,7 @@ _WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "json": to_json,
     "markdown": to_markdown,
     "csv": to_csv,
+    "latex": to_latex,
 }
 HTML = "html"  # a page, which shows more than a document: `ablations.report.page`
 TEXTS = tuple(_WRITERS)

@@ -1,4 +1,7 @@
-"""What the text formats say in the same words: the first line, numbers, estimands, the split."""
+"""What the text formats say in the same words: the first line, numbers, estimands, the split.
+
+Longer than most, so that what all of them say is in one place.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ _VERBS = {
     "equal": "no difference that counts:",
     "unresolved": "not resolved:",
 }
+_SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _NAMED = 6  # changes in one sentence; more are only counted
 _UNFINISHED = ("missing", "running", "interrupted")
 _LISTED_SEEDS = 5  # more are only counted
@@ -64,19 +68,29 @@ def is_interaction(contrast: Mapping[str, Any]) -> bool:
 def split_sentences(document: Mapping[str, Any]) -> list[str]:
     """Return the training / architecture split in words, one sentence per way to estimate it."""
     found = []
-    for way, sides in document["split"].items():
-        told = [] if sides is None else list(sides.values())
-        if all(side["delta"] is None and side["verdict"] is None for side in told):
-            continue
-        percent = shares(sides)
+    for way, sides in split_ways(document):
+        percent, both = shares(sides), whole(sides)
         parts = [_side(name, sides[name], percent.get(name)) for name in _SIDES]
-        deltas = [sides[name]["delta"] for name in _SIDES]
-        whole = "" if None in deltas else f" of {signed(sum(deltas))} points"
-        sentence = f"{way.replace('_', ' ')}: {', '.join(parts)}{whole}"
+        of = "" if both is None else f" of {signed(both)} points"
+        sentence = f"{way}: {', '.join(parts)}{of}"
         if "interaction" in sides:
             sentence += f"; {_side('interaction', sides['interaction'], None)}"
         found.append(sentence)
     return found
+
+
+def split_ways(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each way to estimate the split that has an answer, in words, and its sides by name."""
+    for way, sides in document["split"].items():
+        told = [] if sides is None else list(sides.values())
+        if not all(side["delta"] is None and side["verdict"] is None for side in told):
+            yield way.replace("_", " "), sides
+
+
+def whole(sides: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Return what both sides are worth together, or None."""
+    deltas = [sides[name]["delta"] for name in _SIDES]
+    return None if None in deltas else math.fsum(deltas)
 
 
 def headline(document: Mapping[str, Any]) -> list[str]:
@@ -226,3 +240,19 @@ def seconds(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def amount(value: float | None) -> str:
+    """Return a number with the letter of its size, as 5.4G."""
+    if value is None:
+        return NOTHING
+    rounded = float(f"{value:.3g}")  # 999.9 is of the next size, and no power of ten
+    for scale, letter in _SCALES:
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:.3g}{letter}"
+    return f"{rounded:.3g}"
+
+
+def memory(value: float | None) -> str:
+    """Return a number of bytes, as 5.4GB."""
+    return NOTHING if value is None else f"{amount(value)}B"

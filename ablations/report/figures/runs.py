@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.report.figures.effects import short
 from ablations.report.figures.style import LINES, colour, drawing, grid, panels
 from ablations.report.story import ArmTold, Story
+from ablations.report.words import amount
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ _TITLES = {
     "val/top1": ("accuracy on minival", "top1 (%)"),
     "train/loss": ("training loss", "mean of the epoch"),
 }
-_SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
 def curves(story: Story) -> Figure | None:
@@ -150,16 +150,6 @@ def _scaled(panel: Any) -> None:
 
     panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
-
-
-def amount(value: float | None) -> str:
-    """Return a number with the letter of its size, as 5.4G."""
-    if value is None:
-        return "-"
-    for scale, letter in _SCALES:
-        if abs(value) >= scale:
-            return f"{value / scale:.3g}{letter}"
-    return f"{value:.3g}"
 
 
 def _sides(figure: Figure) -> None:

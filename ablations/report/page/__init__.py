@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from ablations.report import words
 from ablations.report.effects import LACK_OF_FIT
 from ablations.report.figures import draw
-from ablations.report.figures.runs import amount
 from ablations.report.figures.style import ROLES, for_page
 from ablations.report.story import Story
 
@@ -76,7 +75,7 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
     )
     environment.filters |= {
         "signed": words.signed,
-        "amount": amount,
+        "amount": words.amount,
         "decision": words.decision,
         "value": _shown,
         "names": lambda text: escape(text).replace(",", Markup(",<wbr>")),

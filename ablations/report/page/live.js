@@ -1,6 +1,7 @@
 (() => {
   const sign = document.getElementById("live");
-  let known = null;
+  const mark = document.querySelector("meta[name=ablate-live]"); // which version this page is
+  let known = mark === null ? null : mark.content;
   const look = async () => {
     try {
       const answer = await fetch("/state", { cache: "no-store" });
