@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from ablations.plans import Plan
 from ablations.publishing.shown import identity_of
 from ablations.report import words
 from lightning_modules.tracking import WandbPlace, leave_wandb
-from tests.ablations.conftest import snapshot
-from tests.ablations.dashboard.told import made_up, story_and_shown
+from tests.ablations.conftest import ablate, snapshot
+from tests.ablations.dashboard.told import made_up, planned, story_and_shown
 from tests.stub_wandb import ENTITY, StubRun, StubServer, client_environment, dead_address
 
 PLACE = WandbPlace(project="ablate")
@@ -138,6 +139,18 @@ def test_run_sets_say_what_the_server_is_to_look_for(server, study):
     assert filters(views) == trained[:1]
 
 
+def test_a_study_without_a_number_has_boards_that_say_so(server, tmp_path):
+    make(*planned(tmp_path / "home", "étude--1"), PLACE)
+    text = json.dumps(spec(server, "runs"), ensure_ascii=False)
+    assert "12 of 12 runs have not finished" in text
+    run = analysis(server)
+    assert run.bucket["groupName"] == "étude--1"
+    assert run.summary["runs/missing"] == 12
+    again = make(*planned(tmp_path / "home", "étude--1"), PLACE)
+    assert len(server.views) == 2
+    assert "étude--1" in again["report"]
+
+
 @pytest.mark.slow
 def test_made_again_nothing_piles_up(server, study):
     plan, ledger = study
@@ -155,6 +168,33 @@ def test_made_again_nothing_piles_up(server, study):
     assert len([run for run in server.runs if run == analysis(server).name]) == 1
     kept = [path.name for path in (ledger.home / "tracking").iterdir()]
     assert not [name for name in kept if name.startswith(".analysis")]
+
+
+@pytest.mark.slow
+def test_comments_on_a_report_stay_and_other_changes_by_hand_do_not(server, study):
+    make(*study, PLACE)
+    [view] = [view for view in server.views.values() if view["type"] == "runs"]
+    changed = json.loads(view["spec"])
+    changed["discussionThreads"] = [{"threadID": "a-thread", "comments": []}]
+    changed["blocks"] = changed["blocks"][:3]
+    view["spec"] = json.dumps(changed)
+    make(*study, PLACE)
+    report = spec(server, "runs")
+    assert report["discussionThreads"] == changed["discussionThreads"]
+    assert any(block["type"] == "markdown-block" for block in report["blocks"])
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_make_one_workspace_and_one_report(server, study, tmp_path):
+    _, ledger = study
+    words = ("dashboard", "mine", "--home", ledger.home)
+    variables = server.environment(tmp_path / "client")
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(ablate, *words, folder=tmp_path, variables=variables) for _ in "ab"]
+        assert [one.result().code for one in both] == [0, 0]
+    assert len(server.views) == 2
+    assert len(analysis(server).history) == 1
+    assert len(server.runs) == 13
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from ablations.plans import Plan
 from ablations.report import words
 from ablations.report.story import Story
 from recipes.tree import leaves
-from tests.ablations.dashboard.told import TRUTH, made_up, story_and_shown
+from tests.ablations.dashboard.told import TRUTH, made_up, planned, story_and_shown
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,8 @@ def test_no_text_of_a_study_is_markup(told):
 
 
 def test_a_study_without_results_is_shown_too(tmp_path: Path):
-    from ablations import plan as plan_of
-    from ablations.revisions import open_or_freeze
-
-    ledger = Ledger(tmp_path)
-    prepared = plan_of("tiny", "ls", home=tmp_path, study="new")
-    open_or_freeze(prepared, ledger)
-    story, shown = story_and_shown(prepared.plan, ledger)
+    plan, ledger = planned(tmp_path)
+    story, shown = story_and_shown(plan, ledger)
     assert all(row[shown.effects.columns.index("delta")] is None for row in shown.effects.rows)
-    assert shown.numbers["runs/missing"] == len(prepared.plan.runs)
+    assert shown.numbers["runs/missing"] == len(plan.runs)
     assert shown_of(dataclasses.replace(story, curves={}), shown.components) == shown
