@@ -59,7 +59,7 @@ def save_workspace(shown: Shown, place: Place, url: str | None) -> tuple[str, bo
         url: of the view to update; None: there is none yet. One that is gone is made anew.
     """
     board: Any = workspaces.Workspace(entity=place.entity, project=place.project)
-    known = None if url is None else _loaded(lambda: workspaces.Workspace.from_url(url))
+    known = _loaded(url, workspaces.Workspace.from_url)
     if known is not None:
         board = known
     board.name = f"ablate {shown.study}"
@@ -93,7 +93,7 @@ def save_report(
     """
     blank: Any = reports.Report  # its fields are pydantic's, of which mypy asks too many
     board = blank(entity=place.entity, project=place.project)
-    known = None if url is None else _loaded(lambda: reports.Report.from_url(url))
+    known = _loaded(url, reports.Report.from_url)
     if known is not None:
         board = known
     board.title = f"What each change is worth: {shown.study}"[:_TITLE]
@@ -277,15 +277,18 @@ def _laid(panels: Iterable[Any], width: int, height: int) -> Iterable[Any]:
         yield panel
 
 
-def _loaded(load: Callable[[], Any]) -> Any:
-    """Return a board as the server has it; None where it is gone, or not to be read any more.
+def _loaded(url: str | None, load: Callable[[str], Any]) -> Any:
+    """Return a board as the server has it; None where there is none yet, or no more.
 
     Raises:
-        ServerError: the server does not answer. A board that may still be there is not doubled.
+        ServerError: the server does not answer, or the board is none that the client can read. One
+            that is still there is not doubled.
     """
-    with in_words("an earlier board cannot be loaded"):
+    if url is None:
+        return None
+    with in_words(f"{url} cannot be updated (deleted there, it is made anew)"):
         try:
-            return load()
+            return load(url)
         except Exception as error:
             if is_gone(error):
                 return None

@@ -36,12 +36,11 @@ def in_words(doing: str) -> Iterator[None]:
 
 
 def is_gone(error: Exception) -> bool:
-    """Return whether an error of loading a view says that there is none, or none to be read.
+    """Return whether an error of loading a view says that there is none on the server.
 
-    The client takes an answer without a view for one, and fails with these types on it.
+    Where the service answers with no view and no word, the client looks into it: a TypeError.
     """
-    nothing = isinstance(error, TypeError | ValueError | KeyError | IndexError | AttributeError)
-    return nothing or any(words in str(error).lower() for words in _GONE)
+    return isinstance(error, TypeError) or any(one in str(error).lower() for one in _GONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -212,6 +212,17 @@ def test_a_board_that_somebody_deleted_is_made_anew_and_told(server, study, caps
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["runs", "project-view"])
+def test_a_board_that_the_client_cannot_read_is_told_and_not_doubled(server, study, kind):
+    make(*study, PLACE)
+    [view] = [view for view in server.views.values() if view["type"] == kind]
+    view["spec"] = json.dumps({"blocks": 1, "section": 1})
+    with pytest.raises(ServerError, match="cannot be updated"):
+        make(*study, PLACE)
+    assert len(server.views) == 2
+
+
+@pytest.mark.slow
 def test_another_project_has_boards_of_its_own(server, study):
     first = make(*study, PLACE)
     other = make(*study, WandbPlace(project="other"))
