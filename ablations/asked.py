@@ -13,7 +13,7 @@ from ablations.errors import RequestError
 from ablations.launch.ray_options import RayOptions
 from ablations.launch.slurm_options import slurm_of
 from ablations.plans import FAILED
-from ablations.publishing.targets import trackers_of
+from ablations.publishing.targets import targets_of, trackers_of
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest
 
@@ -58,6 +58,8 @@ def options_of(arguments: argparse.Namespace) -> Any:
 
     config = _config()
     project, entity = wandb_of(arguments)
+    track = arguments.track if arguments.track is not None else config.get("track", "wandb")
+    targets_of(track, project, entity)  # refused before anything is planned
     every = seconds_of("--checkpoint-every", arguments.checkpoint_every)
     epochs = arguments.checkpoint_epochs
     if epochs is not None and epochs < 1:
@@ -77,7 +79,7 @@ def options_of(arguments: argparse.Namespace) -> Any:
         time_limit=seconds_of("--time-limit", arguments.time_limit),
         checkpoint_epochs=epochs,
         **({} if every is None else {"checkpoint_seconds": every}),
-        track=_track(arguments.track, config),
+        track=track,
         wandb_project=project,
         wandb_entity=entity,
     )
@@ -138,17 +140,6 @@ def wandb_of(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     return project, _wandb(arguments.wandb_entity, "WANDB_ENTITY", config)
 
 
-def _track(given: str | None, config: dict[str, Any]) -> str:
-    """Return where runs are shown, checked.
-
-    Raises:
-        RequestError: a tracker is not known, or not installed.
-    """
-    text = given if given is not None else str(config.get("track", "wandb"))
-    trackers_of(text, "--track" if given is not None else f"{_CONFIG}: track")
-    return text
-
-
 def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:
     """Return the option, else the client's own variable, else the personal default."""
     return given or os.environ.get(variable) or config.get(variable.lower())
@@ -176,6 +167,11 @@ def _config() -> dict[str, Any]:
         for key, value in tree.items()
         if key in _CONFIG_KEYS and not isinstance(value, str)
     ]
+    if isinstance(tree.get("track"), str):
+        try:
+            trackers_of(tree["track"], "track =")
+        except RequestError as error:
+            wrong.append(str(error))
     if wrong:
         raise RequestError(f"{path}: {'; '.join(wrong)}; it may hold {', '.join(_CONFIG_KEYS)}")
     return tree

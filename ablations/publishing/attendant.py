@@ -1,6 +1,6 @@
 """The process that publishes a study's runs while its command makes them, and how it is ended.
 
-It is forked from the server that has the libraries, has the lowest priority and reads the home
+It is forked from the server that has the libraries, has a lower priority and reads the home
 alone. The command never waits for it but at its end, for a bounded time, and then says what is
 left; if it is lost, the next command publishes the rest.
 """
@@ -27,6 +27,7 @@ from lightning_modules.forking import cause_of_death
 WAIT_SECONDS = 60.0  # of a command, for W&B's server; or for the next run that goes into files
 _STOP_SECONDS = 10.0  # of a command that is interrupted
 _LOOK_SECONDS = 1.5  # between two looks at the ledger, longer where a look takes long
+_NICE = 10  # training first; not the lowest, for the command waits for it in the end
 _FINISH, _STOP = "finish", "stop"
 
 
@@ -171,7 +172,7 @@ def attend(
     """Publish until the command says that the study is done, or is gone: the process's own work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which decides
     with contextlib.suppress(OSError):
-        os.nice(19)
+        os.nice(_NICE)
     os.environ.clear()
     os.environ.update(environment)
     ledger = Ledger(home)

@@ -36,7 +36,7 @@ def trackers_of(text: str, option: str = "--track") -> tuple[str, ...]:
     """Return the trackers that a text names, as `wandb,csv`; none of them for `none`.
 
     Raises:
-        RequestError: one is not known, or not installed.
+        RequestError: one is not known.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if names == ("none",):
@@ -48,11 +48,6 @@ def trackers_of(text: str, option: str = "--track") -> tuple[str, ...]:
                 f"{option} {text!r}: choose from {', '.join(known)}, or several as wandb,csv"
                 f"{nearest(name, known)}"
             )
-    if "tensorboard" in names and importlib.util.find_spec("tensorboard") is None:
-        raise RequestError(
-            f"{option} tensorboard needs TensorBoard: pip install 'ablate-recipes[tensorboard]'"
-            " (or pip install tensorboard)"
-        )
     return names
 
 
@@ -60,9 +55,14 @@ def targets_of(track: str, project: str | None, entity: str | None) -> tuple[Tar
     """Return the targets of `--track`, `--wandb-project` and `--wandb-entity`.
 
     Raises:
-        RequestError: as `trackers_of`.
+        RequestError: a tracker is not known, or not installed.
     """
     names = trackers_of(track)
+    if "tensorboard" in names and importlib.util.find_spec("tensorboard") is None:
+        raise RequestError(
+            "--track tensorboard needs TensorBoard: pip install 'ablate-recipes[tensorboard]'"
+            " (or pip install tensorboard)"
+        )
     if os.environ.get("WANDB_MODE", "").lower() == "disabled":
         names = tuple(name for name in names if name != "wandb")
     place = WandbPlace(project=project or PROJECT, entity=entity)

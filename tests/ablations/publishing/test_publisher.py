@@ -65,7 +65,12 @@ def test_an_offline_run_is_written_whole_and_read_back(study: Study) -> None:
     for row in [about, *records(rows, "config")]:
         config |= row.get("config", row).get("update", {})
     assert config["recipe"]["loss"]["label_smoothing"] == 0.1
-    assert (config["arm"], config["seed"], config["side"], config["step"]) == ("ls,se", 0, "both", 2)
+    assert (config["arm"], config["seed"], config["side"], config["step"]) == (
+        "ls,se",
+        0,
+        "both",
+        2,
+    )
     assert (config["component/se"], config["component/do"]) == (True, False)
     history = records(rows, "history")
     curve = [{key: value for key, value in one.items() if key[0] != "_"} for one in history]
