@@ -36,14 +36,18 @@ _COSTS = ("change", "kind", "params", "MACs", "images/s", "memory", "seconds")
 
 
 def to_latex(document: Mapping[str, Any]) -> str:
-    """Return what was measured, the base, the contrasts by question, the split and the notes."""
+    """Return what was measured, the base, the contrasts by question, the split and the notes.
+
+    The answer in sentences stands before them as comments: a paper has words of its own.
+    """
     base, stem = document["base"], name(document["study"])
     value = words.estimated(base["value"], base["interval"])
     about = [
         f"{words.measured(document)}.",
         f"Base {base['recipe']}: {value}, n {base['n']}.",
     ]
-    parts = ["\n".join([*map(comment, [f"Study {document['study']}.", *about]), HEAD])]
+    first = [f"Study {document['study']}.", *words.headline(document), *about]
+    parts = ["\n".join([*map(comment, first), HEAD])]
     place = 0
     for question, contrasts in words.by_estimand(document):
         for start in range(0, len(contrasts), ROWS):

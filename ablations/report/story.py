@@ -260,7 +260,7 @@ def _steps(
             pairs=pairs,
         )
         level += told["delta"]
-    if estimand not in asked or level is None or not layout.arms:
+    if estimand == "in_order" or estimand not in asked or level is None:
         return
     end = means[layout.full.name][0] if layout.full.name in means else level
     if abs(end - level) >= _ROUNDING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ablations.report import words
 from ablations.report.effects import LACK_OF_FIT
 from ablations.report.figures.style import MARKS, colour, drawing, grid, panels
-from ablations.report.story import REST, Story
+from ablations.report.story import REST, Step, Story
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,8 @@ _STEPS = 40  # bars that can be told apart
 _ROWS = 60  # of a forest plot; the largest effects of a study with more
 _CROSSED = 12  # components of a heat map: those of the largest interactions
 _LONGEST = 34  # letters of a name
-_SIDES = ("training", "architecture", "interaction")
+_HATCHES = {"training": "", "architecture": "///", "interaction": ".."}
+_SIDES = tuple(_HATCHES)
 
 
 def waterfall(story: Story) -> Figure | None:
@@ -31,54 +32,51 @@ def waterfall(story: Story) -> Figure | None:
         ends = [("base", base), (_whole(len(steps), len(story.steps)), steps[-1].end)]
         for place, (_, value) in zip((0, len(steps) + 1), ends, strict=True):  # no bars: no zero
             axes.plot([place - 0.3, place + 0.3], [value] * 2, color=colour("ink"), linewidth=3)
-        low, high = [base, steps[-1].end], [base, steps[-1].end]
+            _say(axes, place, value, words.number(value))
+        reached = [base, steps[-1].end]
         for place, one in enumerate(steps, start=1):
-            role = one.side or "interaction"
-            bottom, top = sorted((one.start, one.end))
-            bar = axes.bar(
-                place, top - bottom, bottom=bottom, color=colour(role), width=0.6, alpha=0.85
-            )
-            bar[0].set_hatch(
-                "" if role == "training" else "///" if role == "architecture" else ".."
-            )
-            bar[0].set_edgecolor(colour("paper"))
-            axes.plot(
-                [place - 0.7, place + 0.3], [one.start] * 2, color=colour("faint"), linewidth=0.8
-            )
-            low, high = [*low, bottom], [*high, top]
-            if one.interval is not None:
-                first, last = (one.start + limit for limit in one.interval)
-                axes.plot([place, place], [first, last], color=colour("ink"), linewidth=1.1)
-                low, high = [*low, first], [*high, last]
-            if one.band is not None:
-                first, last = (one.start + limit for limit in one.band)
-                axes.plot([place + 0.22] * 2, [first, last], color=colour("faint"), linewidth=3)
-                low, high = [*low, first], [*high, last]
-            axes.annotate(
-                words.signed(one.end - one.start),
-                (place, max(high[-3:] if one.interval or one.band else [top])),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
-        for place, (_, value) in zip((0, len(steps) + 1), ends, strict=True):
-            axes.annotate(
-                words.number(value),
-                (place, value),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
-        room = 0.12 * (max(high) - min(low) or 1)
-        axes.set_ylim(min(low) - room, max(high) + room)
+            reached += _step(axes, place, one)
+        room = 0.12 * (max(reached) - min(reached) or 1)
+        axes.set_ylim(min(reached) - room, max(reached) + room)
         names = [ends[0][0], *(short(one.label) for one in steps), ends[1][0]]
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_ylabel(f"{story.document['metric']} (%)")
         grid(axes, "y")
         _key(figure, story)
     return figure
+
+
+def _step(axes: Any, place: int, one: Step) -> list[float]:
+    """Draw a step; return the levels that it reaches."""
+    role = one.side or "interaction"
+    bottom, top = sorted((one.start, one.end))
+    axes.bar(
+        place,
+        top - bottom,
+        bottom=bottom,
+        color=colour(role),
+        width=0.6,
+        alpha=0.85,
+        hatch=_HATCHES[role],
+        edgecolor=colour("paper"),
+    )
+    axes.plot([place - 0.7, place + 0.3], [one.start] * 2, color=colour("faint"), linewidth=0.8)
+    reached = [bottom, top]
+    for limits, at, look in (
+        (one.interval, place, {"color": colour("ink"), "linewidth": 1.1}),
+        (one.band, place + 0.22, {"color": colour("faint"), "linewidth": 3}),
+    ):
+        if limits is not None:
+            ends = [one.start + limit for limit in limits]
+            axes.plot([at, at], ends, **look)
+            reached += ends
+    _say(axes, place, max(reached), words.signed(one.end - one.start))
+    return reached
+
+
+def _say(axes: Any, x: float, y: float, text: str) -> None:
+    """Write something above a place."""
+    axes.annotate(text, (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
 
 
 def _whole(shown: int, steps: int) -> str:
@@ -89,12 +87,11 @@ def _key(figure: Figure, story: Story) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    hatches = {"training": "", "architecture": "///", "interaction": ".."}
     roles = {one.side or "interaction" for one in story.steps}
     made: list[Any] = [
         Patch(
             facecolor=colour(role),
-            hatch=hatches[role],
+            hatch=_HATCHES[role],
             edgecolor=colour("paper"),
             label=REST if role == "interaction" else role,
         )
@@ -178,6 +175,11 @@ def _row(axes: Any, place: int, row: Mapping[str, Any]) -> None:
     )
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    name = str(row["name"])
+    return name.split()[-1] if row["family"] == "split" else name  # its group says by which way
+
+
 def _group(row: Mapping[str, Any]) -> str:
     if row["family"] == "split":
         return "split by " + str(row["name"]).split()[0].removeprefix("by_")
@@ -216,7 +218,6 @@ def split(story: Story) -> Figure | None:
         return None
     with drawing():
         figure, axes = panels(3.0 * len(ways) + 0.6, 2.9, len(ways))
-        hatches = {"training": "", "architecture": "///", "interaction": ".."}
         for panel, (way, sides) in zip(axes, ways.items(), strict=True):
             names = [name for name in _SIDES if name in sides]
             for place, name in enumerate(names):
@@ -230,7 +231,7 @@ def split(story: Story) -> Figure | None:
                     color=colour(name),
                     width=0.6,
                     alpha=0.85,
-                    hatch=hatches[name],
+                    hatch=_HATCHES[name],
                     edgecolor=colour("paper"),
                 )
                 if side["interval"] is not None:
@@ -238,14 +239,7 @@ def split(story: Story) -> Figure | None:
                 ends = [0.0, side["delta"], *(side["interval"] or ())]
                 text = words.signed(side["delta"])
                 text += f"\n{side['verdict']}" if side["verdict"] else ""
-                panel.annotate(
-                    text,
-                    (place, max(ends)),
-                    xytext=(0, 3),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=8,
-                )
+                _say(panel, place, max(ends), text)
             panel.axhline(0, color=colour("faint"), linewidth=0.9)
             panel.margins(y=0.25)
             panel.set_xticks(range(len(names)), names)
