@@ -63,6 +63,15 @@ exit codes: 0 done; 1 finished, but arms failed (or claims); 2 the request is wr
 trained; 130 interrupted, the same command goes on"""
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the longest command beside its words: argparse forgets that it is indented."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one message, with the nearest option, and exits with 2."""
 
@@ -167,7 +176,7 @@ def _build() -> _Parser:
         description="Which of these changes made the model better, how sure is that, and was it"
         " training or architecture? Without a command: run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ablate {commands.own_version()}")
