@@ -13,7 +13,7 @@ import dataclasses
 import io
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,20 +51,24 @@ def dashboard(arguments: argparse.Namespace) -> int:
     [target] = targets_of("wandb", *wandb_of(arguments))
     assert target.place is not None
     try:
-        left = publish_rest(plan.study, ledger, target)
-        made = make(plan, ledger, target.place, rope=arguments.rope)
+        made = make(
+            plan,
+            ledger,
+            target.place,
+            rope=arguments.rope,
+            publish=lambda: publish_rest(plan.study, ledger, target),
+        )
     except ServerError as error:
         say(f"ablate: {error}; nothing is lost, and the same command tries again")
         return 1
     finally:
         leave_wandb()
-    say(left)
     show_result(as_json(made) if arguments.format == "json" else _table(made))
     return 0
 
 
-def publish_rest(study: str, ledger: Ledger, target: Target) -> str:
-    """Bring a study's ended runs to the server that it lacks; return what is left, in words."""
+def publish_rest(study: str, ledger: Ledger, target: Target) -> None:
+    """Bring a study's ended runs to the server that it lacks, and say what is left of them."""
     from ablations.leases import hold_if_free
     from ablations.publishing.journal import ONLINE
     from ablations.publishing.publisher import Publisher
@@ -72,7 +76,8 @@ def publish_rest(study: str, ledger: Ledger, target: Target) -> str:
 
     with hold_if_free(folder_of(ledger, study)) as free:
         if not free:
-            return f"another command is publishing the runs of study {study} now"
+            say(f"another command is publishing the runs of study {study} now")
+            return
         publisher = Publisher(ledger, study, [target], online=True, uploads=True)
         try:
             if publisher.left():
@@ -82,17 +87,22 @@ def publish_rest(study: str, ledger: Ledger, target: Target) -> str:
             publisher.close()
         if made := publisher.made["wandb", ONLINE]:
             say(f"published {made} runs that the server lacked")
-        left = publisher.left()
-    if not left:
-        return ""
-    why = publisher.trouble.get("wandb", "")
-    return f"{left} runs are left: {why}; `ablate dashboard sync {study}` uploads them"
+        if left := publisher.left():
+            why = publisher.trouble.get("wandb", "")
+            say(f"{left} runs are left: {why}; `ablate dashboard sync {study}` uploads them")
 
 
 def make(
-    plan: Plan, ledger: Ledger, where: WandbPlace, *, rope: float | None = None
+    plan: Plan,
+    ledger: Ledger,
+    where: WandbPlace,
+    *,
+    rope: float | None = None,
+    publish: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Make or update a study's analysis run and boards; return where they are, as plain values.
+
+    `publish` is done once the server has answered, so that one that is dead is waited for once.
 
     Raises:
         ServerError: the server does not answer, or refuses. What it took until then is kept, and
@@ -114,6 +124,7 @@ def make(
         boards = recall_boards(folder, logged.project)
         boards = dataclasses.replace(boards, content=logged.content)
         keep_boards(folder, logged.project, boards)
+        publish()
         url, new = save_workspace(shown, place, boards.workspace)
         _tell_new("workspace", boards.workspace, new)
         boards = dataclasses.replace(boards, workspace=url)
