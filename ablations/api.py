@@ -9,6 +9,7 @@ from typing import Any
 
 from ablations.answers import Study
 from ablations.ledger import Ledger
+from ablations.publishing.attendant import attended
 from ablations.request import Request
 from ablations.revisions import check_same
 from ablations.runner import carry_out, check_options
@@ -78,6 +79,7 @@ def run(
     """
     chosen = options or Options()
     check_options(chosen.launch, chosen.devices, chosen.slots, chosen.device)
+    _ = chosen.targets  # refused before anything is planned
     prepared = plan(
         base,
         add,
@@ -96,11 +98,17 @@ def run(
     ledger = Ledger(Path(home))
     ledger.check_writable()
     prepared = check_same(prepared, ledger)
-    carry_out(
-        prepared,
-        ledger,
-        chosen,
-        say=lambda text: print(text, file=sys.stderr),
-        agree=lambda _: True,
-    )
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    with attended(prepared.plan.study, ledger, chosen.targets, say) as attendant:
+        carry_out(
+            prepared,
+            ledger,
+            chosen,
+            say=say,
+            agree=lambda _: True,
+            begun=attendant.begin,
+        )
     return Study(prepared.plan, ledger)

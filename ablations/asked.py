@@ -13,6 +13,7 @@ from ablations.errors import RequestError
 from ablations.launch.ray_options import RayOptions
 from ablations.launch.slurm_options import slurm_of
 from ablations.plans import FAILED
+from ablations.publishing.targets import targets_of, trackers_of
 from ablations.request import Request, from_plain
 from recipes.leaf import nearest
 
@@ -56,6 +57,9 @@ def options_of(arguments: argparse.Namespace) -> Any:
     from ablations.study import Options
 
     config = _config()
+    project, entity = wandb_of(arguments)
+    track = arguments.track if arguments.track is not None else config.get("track", "wandb")
+    targets_of(track, project, entity)  # refused before anything is planned
     every = seconds_of("--checkpoint-every", arguments.checkpoint_every)
     epochs = arguments.checkpoint_epochs
     if epochs is not None and epochs < 1:
@@ -75,9 +79,9 @@ def options_of(arguments: argparse.Namespace) -> Any:
         time_limit=seconds_of("--time-limit", arguments.time_limit),
         checkpoint_epochs=epochs,
         **({} if every is None else {"checkpoint_seconds": every}),
-        track=arguments.track or config.get("track", "wandb"),
-        wandb_project=_wandb(arguments.wandb_project, "WANDB_PROJECT", config),
-        wandb_entity=_wandb(arguments.wandb_entity, "WANDB_ENTITY", config),
+        track=track,
+        wandb_project=project,
+        wandb_entity=entity,
     )
 
 
@@ -129,6 +133,13 @@ def seconds_of(option: str, text: str | None) -> float | None:
     return seconds
 
 
+def wandb_of(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return project and entity of W&B: options, the client's variables, personal defaults."""
+    config = _config()
+    project = _wandb(arguments.wandb_project, "WANDB_PROJECT", config)
+    return project, _wandb(arguments.wandb_entity, "WANDB_ENTITY", config)
+
+
 def _wandb(given: str | None, variable: str, config: dict[str, Any]) -> str | None:
     """Return the option, else the client's own variable, else the personal default."""
     return given or os.environ.get(variable) or config.get(variable.lower())
@@ -156,8 +167,11 @@ def _config() -> dict[str, Any]:
         for key, value in tree.items()
         if key in _CONFIG_KEYS and not isinstance(value, str)
     ]
-    if tree.get("track", "none") not in ("wandb", "none") and isinstance(tree["track"], str):
-        wrong.append(f"track = {tree['track']!r} is not wandb or none")
+    if isinstance(tree.get("track"), str):
+        try:
+            trackers_of(tree["track"], "track =")
+        except RequestError as error:
+            wrong.append(str(error))
     if wrong:
         raise RequestError(f"{path}: {'; '.join(wrong)}; it may hold {', '.join(_CONFIG_KEYS)}")
     return tree

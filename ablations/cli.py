@@ -25,6 +25,7 @@ from ablations.option_groups import (
     recipe_of_option,
     request_options,
     rope_option,
+    wandb_options,
     whole,
 )
 from ablations.output import show_result
@@ -43,6 +44,7 @@ COMMANDS = (
     "extend",
     "replay",
     "simulate",
+    "dashboard",
     "doctor",
 )
 # Files of somebody else, and full or read-only disks: told in words wherever they are met.
@@ -59,6 +61,15 @@ examples:
 
 exit codes: 0 done; 1 finished, but arms failed (or claims); 2 the request is wrong, nothing was
 trained; 130 interrupted, the same command goes on"""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the longest command beside its words: argparse forgets that it is indented."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
 
 
 class _Parser(argparse.ArgumentParser):
@@ -165,7 +176,7 @@ def _build() -> _Parser:
         description="Which of these changes made the model better, how sure is that, and was it"
         " training or architecture? Without a command: run.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ablate {commands.own_version()}")
@@ -258,8 +269,25 @@ def _build() -> _Parser:
     simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
     output_option(simulate)
     format_option(simulate, ("table", "json", "markdown", "csv"))
+    _dashboard(_command(under, "dashboard", "a study in W&B", lookups.dashboard))
     _doctor(_command(under, "doctor", "check and mend a home; or what is slow", lookups.doctor))
     return parser
+
+
+def _dashboard(parser: _Parser) -> None:
+    """Let `dashboard` name a study, with `sync` before it or not."""
+    parser.usage = f"{parser.prog} [-h] [sync] STUDY [options]"
+    parser.add_argument(
+        "words",
+        nargs="+",
+        metavar="STUDY",
+        help="whose workspace and report are made, or made anew; with `sync` before it: upload the"
+        " runs that the server lacks (`sync` alone is a study of that name)",
+    )
+    rope_option(parser)
+    wandb_options(parser)
+    home_option(parser)
+    format_option(parser, ("table", "json"))
 
 
 def _doctor(parser: _Parser) -> None:

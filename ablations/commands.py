@@ -24,8 +24,6 @@ from ablations.ledger import TERMINAL, Ledger
 from ablations.output import agreed, as_json, say, show_result
 
 if TYPE_CHECKING:
-    from ablations.bases import Probe
-    from ablations.study import Options
     from recipes import Facts
 
 
@@ -63,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         ledger.home,
         arguments.study,
         arguments.device,
-        _probe_for(options_of(arguments)),
+        _probe,
         arguments.devices,
     )
     prepared = check_same(prepared, ledger)
@@ -90,7 +88,7 @@ def plan(arguments: argparse.Namespace) -> int:
         ledger.home,
         arguments.study,
         arguments.device,
-        _probe_for(None),
+        _probe,
         arguments.devices,
     )
     for note in prepared.notes:
@@ -187,7 +185,7 @@ def extend(arguments: argparse.Namespace) -> int:
             ledger.home,
             arguments.study,
             arguments.device,
-            _probe_for(options_of(arguments)),
+            _probe,
             arguments.devices,
         ),
         ledger,
@@ -200,21 +198,31 @@ def extend(arguments: argparse.Namespace) -> int:
 
 
 def _carry_out(arguments: argparse.Namespace, prepared: Any, ledger: Ledger) -> int:
-    from ablations.answers import outcomes_of
-    from ablations.plans import FAILED
-    from ablations.reporting import show_answer
+    from ablations.publishing.attendant import attended
     from ablations.runner import carry_out
-    from ablations.stages import runs_so_far
 
     for note in prepared.notes:
         say(note)
-    made = carry_out(
-        prepared,
-        ledger,
-        options_of(arguments),
-        say=say,
-        agree=lambda words: arguments.yes or agreed(words),
-    )
+    options = options_of(arguments)
+    with attended(prepared.plan.study, ledger, options.targets, say) as attendant:
+        made = carry_out(
+            prepared,
+            ledger,
+            options,
+            say=say,
+            agree=lambda words: arguments.yes or agreed(words),
+            begun=attendant.begin,
+        )
+        return _answer(arguments, prepared, ledger, made)
+
+
+def _answer(arguments: argparse.Namespace, prepared: Any, ledger: Ledger, made: int) -> int:
+    """Print what is known of a study whose runs have been made, and return the exit code."""
+    from ablations.answers import outcomes_of
+    from ablations.plans import FAILED
+    from ablations.reporting import show_answer
+    from ablations.stages import runs_so_far
+
     plan = runs_so_far(prepared.plan, ledger)
     statuses = [outcome.status for outcome in outcomes_of(plan, ledger)]
     failed = sum(status in FAILED for status in statuses)
@@ -251,15 +259,10 @@ def _keep_report(study: str, ledger: Ledger) -> None:
             write_text(path, text)
 
 
-def _probe_for(options: Options | None) -> Probe:
-    """Probe backbones where the runs will be made, so that torch is imported there alone."""
+def _probe(backbone: str) -> Facts:
+    """Probe a backbone where the runs will be made, so that torch is imported there alone."""
+    from ablations.bases import probed_here
+    from ablations.launch.server import ask
 
-    def probe(backbone: str) -> Facts:
-        from ablations.bases import probed_here
-        from ablations.launch.server import ask
-
-        track = options is not None and options.track == "wandb"
-        found: Facts = ask(probed_here, backbone, track=track)
-        return found
-
-    return probe
+    found: Facts = ask(probed_here, backbone)
+    return found

@@ -12,6 +12,7 @@ from ablations.noise import Noise, known_noise
 from ablations.packing import Slots
 from ablations.plans import Run
 from ablations.proving import weights_of
+from ablations.publishing.targets import trackers_of
 from ablations.study import Options, Prepared
 
 
@@ -46,7 +47,7 @@ def foresee(
             images=images,
             decoded=facts.train + facts.validation,
             slots=slots.count,
-            tracked=options.track == "wandb",
+            tracked="wandb" in trackers_of(options.track),
         ),
     )
 

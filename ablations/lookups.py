@@ -117,6 +117,27 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Make a study's dashboard in W&B, or upload what the server lacks of its runs."""
+    first, *more = arguments.words
+    if not more:
+        from ablations.dashboard import dashboard as made
+
+        arguments.study = first
+        return made(arguments)
+    if first != "sync" or len(more) > 1:
+        raise RequestError(
+            f"dashboard {' '.join(arguments.words)!r}: give `dashboard STUDY` or `dashboard sync"
+            " STUDY`"
+        )
+    if arguments.rope is not None or arguments.format != "table":
+        raise RequestError("--rope and --format go with `dashboard STUDY`, not with sync")
+    from ablations.publishing.sync import sync
+
+    arguments.study = more[0]
+    return sync(arguments)
+
+
 def diff(arguments: argparse.Namespace) -> int:
     """Print what differs between two recipes, runs or studies."""
     from ablations.report.differences import differences

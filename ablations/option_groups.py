@@ -157,12 +157,18 @@ def execution_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--track",
-        choices=("wandb", "none"),
-        help="where runs are logged: W&B (offline unless a project is set), or none",
+        metavar="WHERE",
+        help="where runs are shown: wandb (the default; offline where nobody is logged in),"
+        " tensorboard, csv, several as wandb,csv, or none",
     )
-    parser.add_argument("--wandb-project", metavar="NAME")
-    parser.add_argument("--wandb-entity", metavar="NAME")
+    wandb_options(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask before a long plan")
+
+
+def wandb_options(parser: argparse.ArgumentParser) -> None:
+    """Add the place of runs in W&B."""
+    parser.add_argument("--wandb-project", metavar="NAME", help="of W&B (ablate)")
+    parser.add_argument("--wandb-entity", metavar="NAME", help="of W&B (your default)")
 
 
 def rope_option(parser: argparse.ArgumentParser) -> None:

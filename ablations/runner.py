@@ -67,12 +67,14 @@ def carry_out(
     *,
     say: Callable[[str], None],
     agree: Callable[[str], bool],
+    begun: Callable[[], None] = lambda: None,
 ) -> int:
     """Freeze the plan, train what the ledger lacks and return how many runs were made.
 
     A plan that decides by itself is carried out stage by stage, by the same workers; every decision
     is written before its runs start. What can be known to be wrong is told before the plan is
-    frozen, so that nothing is left of it.
+    frozen, so that nothing is left of it. `begun` is called once the first workers are there and
+    the plan is frozen.
 
     Raises:
         KeyboardInterrupt: the user stopped; what had finished is kept.
@@ -94,6 +96,7 @@ def carry_out(
                 crew = crew or stack.enter_context(
                     _crew(prepared, now, runs, ledger, options, say, agree)
                 )
+                begun()
                 broken = _train(crew, prepared, now, runs, ledger, options)
                 made |= {run.id for run in runs}
                 if broken is not None:
@@ -128,14 +131,8 @@ def _crew(
 ) -> Iterator[Crew]:
     """Start the workers, prove the arms, ask before a long plan and freeze it."""
     from ablations.launch.local import LocalPool
-    from lightning_modules.tracking import can_track
 
     plan = prepared.plan
-    if options.track == "wandb" and not can_track(options.wandb_project):
-        raise RequestError(
-            "W&B has no key to log runs online with: run `wandb login`, set WANDB_API_KEY or"
-            " WANDB_MODE=offline, or use --track none"
-        )
     local = options.launch == "local"
     here = options if local else dataclasses.replace(options, slots=None)
     slots = slots_of(plan.study, len(plan.runs), here, ledger)
@@ -148,13 +145,7 @@ def _crew(
     say("starting the workers (they import torch once); proving each arm, timing a few steps ...")
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(
-            LocalPool(
-                slots.count,
-                slots.devices,
-                slots.threads,
-                track=options.track == "wandb",
-                each=slots.each,
-            )
+            LocalPool(slots.count, slots.devices, slots.threads, each=slots.each)
         )
         certificates = _prove(pool, prepared, ledger, options, slots, say)
         say(f"certified: {len(plan.layout.arms)} arms have what they declare and nothing else")
@@ -263,7 +254,7 @@ def appraise(
     prepare_images(prepared, ledger, _decoding(lambda _: None), check=False)
     slots = slots_of(prepared.plan.study, len(prepared.plan.runs), options, ledger)
     count = min(slots.count, len(prepared.plan.ends))
-    with LocalPool(count, slots.devices, slots.threads, track=False) as pool:
+    with LocalPool(count, slots.devices, slots.threads) as pool:
         certificates = _prove(pool, prepared, ledger, options, slots, lambda _: None)
         measured = measure(pool, prepared, ledger, options, slots)
         return expect(prepared.plan, measured), certificates

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ablations.bases import (
     Probe,
@@ -33,6 +33,7 @@ from ablations.minival import check_held_out
 from ablations.nulls import with_nulls
 from ablations.plans import Plan, Run
 from ablations.protocol import check_protocol
+from ablations.publishing.targets import Target, targets_of
 from ablations.report.staged import announced
 from ablations.request import Request
 from ablations.sequential import stopping_of
@@ -45,12 +46,10 @@ from lightning_modules.data import (
     open_source,
     parse_data,
 )
-from lightning_modules.execution import Execution, Tracking
+from lightning_modules.execution import Execution
 from lightning_modules.shares import check_divided
 from recipes import Recipe, parse_levels
 from recipes.identity import digest
-from recipes.text import plain
-from recipes.tree import leaves
 
 if TYPE_CHECKING:
     from ablations.certificate import Certificate
@@ -75,11 +74,20 @@ class Options:
     retry: tuple[str, ...] = ()  # statuses of runs that are made again
     fail_fast: bool = False  # stop at the first run of this call that fails
     time_limit: float | None = None  # seconds of a run
-    track: str = "wandb"  # or none
+    track: str = "wandb"  # where runs are shown: or tensorboard, csv, several as wandb,csv, or none
     wandb_project: str | None = None
     wandb_entity: str | None = None
     checkpoint_seconds: float | None = 60.0  # as Execution has it
     checkpoint_epochs: int | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Return where runs are shown.
+
+        Raises:
+            RequestError: a tracker is not known, or not installed.
+        """
+        return targets_of(self.track, self.wandb_project, self.wandb_entity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,9 +280,6 @@ def make_jobs(
     ends, known = plan.ends, defaultdict(list)
     for one in certificates:
         known[one.arm].append(one.plain())
-    shown: dict[str, dict[str, Any]] = {}  # of an arm, where it is tracked
-    if options.track == "wandb":
-        shown = {arm: _shown_of(plan, arm) for arm in {run.arm for run in runs}}
     jobs = []
     for run in runs:
         arm = plan.layout.arm(run.arm)
@@ -291,7 +296,6 @@ def make_jobs(
             checkpoint_seconds=options.checkpoint_seconds,
             checkpoint_epochs=options.checkpoint_epochs,
             time_limit=options.time_limit,
-            tracking=_tracking(plan, run, ledger, options, shown[run.arm]) if shown else None,
         )
         jobs.append(
             Job(
@@ -322,32 +326,3 @@ def _data_spec(request: Request, base: Recipe) -> DataSpec:
 
 def _own_weights(recipe: Recipe) -> str:
     return "ema" if recipe.evaluate.weights == "ema" else "last"
-
-
-def _tracking(
-    plan: Plan, run: Run, ledger: Ledger, options: Options, shown: Mapping[str, Any]
-) -> Tracking:
-    arm = plan.layout.arm(run.arm)
-    kinds = {component.kind.value for component in arm.components}
-    return Tracking(
-        group=plan.study,
-        job_type=run.arm,
-        name=f"{run.arm} seed {run.seed}",
-        run_id=run.id,
-        folder=(ledger.home / "tracking").absolute(),
-        project=options.wandb_project,
-        entity=options.wandb_entity,
-        tags=tuple(sorted({component.key for component in arm.components} | kinds)),
-        config={"arm": run.arm, "seed": run.seed, **shown},
-    )
-
-
-def _shown_of(plan: Plan, arm: str) -> dict[str, Any]:
-    """Return what a tracker shows of all runs of an arm."""
-    own = plan.layout.arm(arm)
-    return {
-        "study": plan.study,
-        "data": plan.data,
-        "components": [str(component) for component in own.components],
-        "recipe": plain(leaves(own.recipe)),
-    }

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.execution import RESULTS_VERSION, Execution, Progress, Result, Tracking
+from lightning_modules.execution import RESULTS_VERSION, Execution, Progress, Result
 
 if TYPE_CHECKING:
     from lightning_modules.backbones import build
@@ -18,7 +18,6 @@ __all__ = [
     "ImageData",
     "Progress",
     "Result",
-    "Tracking",
     "build",
     "describe",
     "fit",

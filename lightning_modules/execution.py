@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 # Bumped when the interpreter changes what a recipe means; part of every run's identity.
 # 2: under the exponential schedule the warm-up ends on the full rate, not on the staircase.
 # 3: a training crop is cut out before it is resized (2 saw the pixels around it).
 RESULTS_VERSION = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tracking:
-    """Where a run is shown while it trains: W&B, through Lightning's WandbLogger."""
-
-    group: str  # the study
-    job_type: str  # the arm
-    name: str
-    run_id: str
-    folder: Path  # everything the client writes stays in here
-    project: str | None = None  # None: offline, under the client's own defaults
-    entity: str | None = None
-    tags: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +31,6 @@ class Execution:
     checkpoint_seconds: float | None = 60.0
     checkpoint_epochs: int | None = None  # and after every so many epochs, whatever the time
     time_limit: float | None = None  # seconds of one call, kept between steps; None: none
-    tracking: Tracking | None = None
     on_progress: Callable[[Progress], None] | None = None
 
 

@@ -17,11 +17,10 @@ from torch.nn.functional import cross_entropy
 from lightning_modules import cost
 from lightning_modules.checkpoints import save_into
 from lightning_modules.classifier import Classifier
-from lightning_modules.execution import Result, Tracking
+from lightning_modules.execution import Result
 from lightning_modules.files import write_aside
 from lightning_modules.image_data import ImageData
-from lightning_modules.observers import curve_rows, write_own_curve
-from lightning_modules.tracking import record_result, tracked
+from lightning_modules.observers import write_own_curve
 from recipes import Recipe
 
 
@@ -32,7 +31,6 @@ class Reading:
     recipe: Recipe
     folder: Path
     keep: str = "none"  # weights to keep: none, last or ema
-    tracking: Tracking | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,18 +99,6 @@ def assist(
 ) -> None:
     """Evaluate a device's share of the images for `read` on the first of them."""
     _evaluate(module, number, data, device, None, seen)
-
-
-def track(reading: Reading, result: Result) -> None:
-    """Log a reading whose training another one's logger has watched: its curve, then its result."""
-    if reading.tracking is None:
-        return
-    with tracked(reading.tracking) as logger:
-        if logger is not None:
-            for row in curve_rows(reading.folder / "metrics.jsonl"):
-                known = {name: value for name, value in row.items() if value is not None}
-                logger.log_metrics(known, step=max(int(row["step"]) - 1, 0))
-            record_result(logger, vars(result))
 
 
 @torch.inference_mode()

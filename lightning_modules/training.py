@@ -39,9 +39,8 @@ from lightning_modules.observers import (
     Heartbeat,
     TimeLimit,
 )
-from lightning_modules.reading import Common, Reading, assist, read, track
+from lightning_modules.reading import Common, Reading, assist, read
 from lightning_modules.steps import take_lean_steps
-from lightning_modules.tracking import record_result, tracked
 from lightning_modules.waiting import Waiting
 from recipes import Recipe
 from recipes.sharing import trained_for
@@ -64,7 +63,7 @@ def fit(recipe: Recipe, seed: int, execution: Execution, folder: Path) -> Result
         TimedOut: `execution.time_limit` is over; a later call goes on from there.
         RuntimeError: whatever the training itself raises; out of memory as torch raises it.
     """
-    alone = Reading(recipe=recipe, folder=folder, keep=execution.keep, tracking=execution.tracking)
+    alone = Reading(recipe=recipe, folder=folder, keep=execution.keep)
     result = fit_together([alone], seed, execution, folder)[0]
     forget_checkpoints(folder)
     return result
@@ -79,7 +78,7 @@ def fit_together(
         readings: recipes that `recipes.sharing.together` puts in one group. The first one's result
             holds the seconds of the training, the others' those of their own evaluation.
         seed: of the run.
-        execution: its `keep` and `tracking` are not read: the readings have their own.
+        execution: its `keep` is not read: the readings have their own.
         folder: of the training: its checkpoints, which stay until `forget_checkpoints`; with
             several readings, its whole curve too (`val/top1@1` is of the second recipe that was not
             trained itself).
@@ -130,59 +129,54 @@ def train(
     curves = Curves(folder / "metrics.jsonl", began)
     results: dict[int, Result] = {}
     with quiet(), rounding_alike(execution.deterministic), together(member, device):
-        with tracked(readings[first].tracking if member.leads else None) as logger:
-            watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
-            trainer = _trainer(recipe, execution, device, folder, watching, data, logger, member)
-            # What the first process goes on from, the others do.
-            resume = newest(folder / FOLDER, module.readings) if member.leads else None
-            resume = trainer.strategy.broadcast(resume)
-            if resume is not None and member.leads:
-                _log.warning("going on from the checkpoint of step %s", resume.name.split(".")[0])
-            status, message = "finished", ""
-            try:
-                with _interruptible(trainer):
-                    trainer.fit(
-                        module,
-                        data,
-                        ckpt_path=resume,
-                        weights_only=True,
-                    )
-            except Diverged as error:
-                status, message = "diverged", str(error)
-            module.to(device).eval()
-            common = Common(
-                status=status,
-                message=message,
-                evaluated_images=data.size(recipe.evaluate.split),
-                chance_top1=data.chance(recipe.evaluate.split),
-                epochs=recipe.optim.epochs,
-                steps=trainer.global_step,
-                train_seconds=curves.seconds,
-                data_seconds=waiting.seconds,
-                train_images_per_second=curves.steps
-                * recipe.data.batch_size
-                / max(curves.seconds, 1e-9),
-                device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-                devices=member.devices,
-                compiled=compiled,
-                training=folder.name if len(readings) > 1 else None,
-            )
-            seen: dict[Any, Any] = {}
-            for number, place in enumerate(order):
-                if member.leads:
-                    results[place] = read(
-                        module, number, readings[place], data, device, folder, common, seen
-                    )
-                elif status == "finished":
-                    assist(module, number, data, device, seen)
-            if not member.leads:
-                return []
-            spent = curves.whole_seconds - sum(one.seconds for one in results.values())
-            results[0] = replace(results[0], seconds=spent + results[0].seconds)
-            if logger is not None:
-                record_result(logger, vars(results[first]))
-        for place in order[1:]:
-            track(readings[place], results[place])
+        watching = [curves, waiting, *_stops(recipe, execution, folder, began)]
+        trainer = _trainer(recipe, execution, device, folder, watching, data, member)
+        # What the first process goes on from, the others do.
+        resume = newest(folder / FOLDER, module.readings) if member.leads else None
+        resume = trainer.strategy.broadcast(resume)
+        if resume is not None and member.leads:
+            _log.warning("going on from the checkpoint of step %s", resume.name.split(".")[0])
+        status, message = "finished", ""
+        try:
+            with _interruptible(trainer):
+                trainer.fit(
+                    module,
+                    data,
+                    ckpt_path=resume,
+                    weights_only=True,
+                )
+        except Diverged as error:
+            status, message = "diverged", str(error)
+        module.to(device).eval()
+        common = Common(
+            status=status,
+            message=message,
+            evaluated_images=data.size(recipe.evaluate.split),
+            chance_top1=data.chance(recipe.evaluate.split),
+            epochs=recipe.optim.epochs,
+            steps=trainer.global_step,
+            train_seconds=curves.seconds,
+            data_seconds=waiting.seconds,
+            train_images_per_second=curves.steps
+            * recipe.data.batch_size
+            / max(curves.seconds, 1e-9),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            devices=member.devices,
+            compiled=compiled,
+            training=folder.name if len(readings) > 1 else None,
+        )
+        seen: dict[Any, Any] = {}
+        for number, place in enumerate(order):
+            if member.leads:
+                results[place] = read(
+                    module, number, readings[place], data, device, folder, common, seen
+                )
+            elif status == "finished":
+                assist(module, number, data, device, seen)
+        if not member.leads:
+            return []
+        spent = curves.whole_seconds - sum(one.seconds for one in results.values())
+        results[0] = replace(results[0], seconds=spent + results[0].seconds)
     return [results[place] for place in range(len(readings))]
 
 
@@ -237,7 +231,6 @@ def _trainer(
     folder: Path,
     callbacks: Sequence[pl.Callback],
     data: ImageData,
-    logger: Any,
     member: Member,
 ) -> pl.Trainer:
     epochs = recipe.optim.epochs
@@ -254,7 +247,7 @@ def _trainer(
         strategy="auto" if alone else strategy_of(member),
         use_distributed_sampler=False,  # `Loader` divides batches itself
         callbacks=callbacks,
-        logger=logger if logger is not None else False,
+        logger=False,  # trackers read what is written: `metrics.jsonl`
         check_val_every_n_epoch=every,
         limit_val_batches=None if held_out else 0,
         default_root_dir=folder,

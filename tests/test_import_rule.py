@@ -33,7 +33,7 @@ OURS = {*MAY_IMPORT, "tests"}
 # recipes/yaml.py is the one file with OmegaConf; PyYAML, on which OmegaConf stands, names the line
 # of a mistake there.
 RECIPES_EXCEPTION = {Path("recipes/yaml.py"): {"omegaconf", "yaml"}}
-IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb")
+IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb", "wandb_workspaces")
 EXTRAS = {  # the optional part that a file needs
     "lightning_modules/data/huggingface.py": "hf",
     "ablations/launch/on_ray.py": "ray",
@@ -161,6 +161,21 @@ def test_recipes_needs_only_the_standard_library(found: list[Import]) -> None:
     assert not wrong
 
 
+def test_what_trains_knows_no_tracker(found: list[Import]) -> None:
+    modules = sources()
+    used = defaultdict(set)
+    for item in found:
+        used[module_name(item.file)].add(item.module)
+    reached, ahead = set(), ["ablations.launch.worker", "lightning_modules.training"]
+    while ahead:
+        name = ahead.pop()
+        if name in modules and name not in reached:
+            reached.add(name)
+            ahead += used[name]
+    assert "lightning_modules.gang" in reached  # it did look
+    assert not {one for one in reached if "tracking" in one or "publishing" in one}
+
+
 @pytest.mark.parametrize("package", IN_ONE_FILE)
 def test_some_packages_are_imported_in_one_file(found: list[Import], package: str) -> None:
     files = {str(item.file) for item in found if top(item.module) == package}
@@ -232,11 +247,13 @@ def test_import_recipes_loads_only_the_standard_library(tmp_path: Path) -> None:
     [
         "--help",
         "run --help",
+        "dashboard --help",
         "list",
         "list components",
         "list recipes",
         "list designs",
         "list published",
+        "dashboard --help",
         "replay",
         "replay resnet-rs",
         "replay resnet-rs-table-7 --format json",

@@ -205,7 +205,6 @@ def _train(
             recipe=one.recipe,
             folder=own,
             keep=one.execution.keep,
-            tracking=one.execution.tracking,
         )
         for one, own in zip(left, folders, strict=True)
     ]

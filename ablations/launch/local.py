@@ -49,10 +49,8 @@ class LocalPool:
     Where a run has several devices (`each`), its worker starts a process for each of them.
     """
 
-    def __init__(
-        self, slots: int, devices: Sequence[str], threads: int, *, track: bool, each: int = 1
-    ) -> None:
-        self._devices, self._threads, self._track = devices, threads, track
+    def __init__(self, slots: int, devices: Sequence[str], threads: int, *, each: int = 1) -> None:
+        self._devices, self._threads = devices, threads
         self._each = each
         self._count = slots  # to begin with
         self._workers: list[_Worker] = []
@@ -60,7 +58,7 @@ class LocalPool:
         self._deaths: Counter[str] = Counter()  # of workers, by the run that they were making
 
     def __enter__(self) -> LocalPool:
-        self._context = server.context(threads=self._threads, track=self._track)
+        self._context = server.context(threads=self._threads)
         try:
             for slot in range(self._count):
                 self._workers.append(self._start(slot))

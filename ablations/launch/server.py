@@ -23,16 +23,15 @@ _PRELOAD = [
 ]
 
 
-def context(*, threads: int = 1, track: bool = False) -> Any:
+def context(*, threads: int = 1) -> Any:
     """Return the context of multiprocessing that forks workers; start the server where none runs.
 
     Args:
         threads: of torch in a worker, until it is told another number.
-        track: whether runs are shown in W&B, whose client is then imported too.
     """
     # Set before the server starts, so before torch reads it.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    return fork_context(_PRELOAD + (["wandb"] if track else []))
+    return fork_context(_PRELOAD)
 
 
 def started(process: Any) -> Any:
@@ -51,14 +50,14 @@ def started(process: Any) -> Any:
     return process
 
 
-def ask(function: Callable[..., Any], *arguments: Any, track: bool = False) -> Any:
+def ask(function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a function says in a process of its own that has torch; this one needs none.
 
     Raises:
         RequestError: that process died.
         Exception: what the function raised.
     """
-    made = context(track=track)
+    made = context()
     ours, theirs = made.Pipe(duplex=False)
     process = started(made.Process(target=_answer, args=(theirs, function, arguments), daemon=True))
     theirs.close()

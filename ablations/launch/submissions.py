@@ -21,7 +21,7 @@ from typing import Any
 
 from ablations.errors import RequestError
 from ablations.launch.job import Job, module_places
-from lightning_modules.execution import Execution, Tracking
+from lightning_modules.execution import Execution
 from lightning_modules.files import write_json
 from recipes import Recipe, dumps, fingerprint
 from recipes.yaml import loads
@@ -230,20 +230,12 @@ def _job_of(tree: Mapping[str, Any]) -> Job:
 def _plain_execution(execution: Execution) -> dict[str, Any]:
     fields = {one.name: getattr(execution, one.name) for one in dataclasses.fields(execution)}
     assert fields.pop("on_progress") is None
-    tracking = fields.pop("tracking")
-    found = _plain_fields(fields)
-    if tracking is not None:
-        found["tracking"] = _plain_fields(
-            {one.name: getattr(tracking, one.name) for one in dataclasses.fields(tracking)}
-        )
-    return found
+    return _plain_fields(fields)
 
 
 def _execution_of(tree: Mapping[str, Any]) -> Execution:
     values = _fields_of(tree)
-    if "tracking" in values:
-        tracking = _fields_of(values["tracking"])
-        values["tracking"] = Tracking(**tracking | {"tags": tuple(tracking["tags"])})
+    values.pop("tracking", None)  # of an earlier version, whose runs logged themselves
     return Execution(**values)
 
 

@@ -266,7 +266,7 @@ def test_personal_defaults_are_read_and_options_win(
     for text, told in [
         ("hoem: x", "unknown 'hoem'; did you mean 'home'"),
         ("home: 3", "home = 3 is not a text"),
-        ("track: mlflow", "track = 'mlflow' is not wandb or none"),
+        ("track: mlflow", "track = 'mlflow': choose from wandb, tensorboard, csv, none, or"),
         ("home: [", "not well-formed YAML"),
     ]:
         config.write_text(text)

@@ -109,7 +109,7 @@ def make(tmp_path: Path) -> Callable[..., Job]:
 
 @pytest.fixture
 def pool() -> Iterator[LocalPool]:
-    with LocalPool(1, ("cpu",), 2, track=False, each=2) as made:
+    with LocalPool(1, ("cpu",), 2, each=2) as made:
         yield made
 
 
@@ -185,7 +185,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
     ledger = Ledger(tmp_path / "home")
     recipe = edit(SHORT, {"optim.epochs": 6})
     job = make("stopped", recipe, checkpoint_seconds=0.0)
-    with LocalPool(1, ("cpu",), 2, track=False, each=2) as pool:
+    with LocalPool(1, ("cpu",), 2, each=2) as pool:
         events = pool.run([job])
         assert next(events).what == "started"
         team = members(worker_of(tmp_path / "home", "stopped"))
@@ -195,7 +195,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
     assert gone(team, 1)
     assert ledger.status("stopped") == "interrupted"
     ended = {}
-    with LocalPool(1, ("cpu",), 2, track=False, each=2) as pool:
+    with LocalPool(1, ("cpu",), 2, each=2) as pool:
         for event in pool.run([job, make("whole", recipe)]):
             if event.what == "ended":
                 assert isinstance(event.job, Job)

@@ -50,7 +50,7 @@ def make(tmp_path: Path, cache: Path) -> Callable[..., Job]:
 
 @pytest.fixture
 def pool() -> Iterator[LocalPool]:
-    with LocalPool(2, ("cpu",), 1, track=False) as made:
+    with LocalPool(2, ("cpu",), 1) as made:
         yield made
 
 
@@ -96,7 +96,7 @@ def test_a_bad_run_is_an_outcome_and_the_others_go_on(
     failing = edit(QUICK, {"custom.boom": hook("loss", boom)})
     diverging = edit(QUICK, {"optim.lr": 1e30})
     jobs = [make("bad", failing), make("nan", diverging), make("good"), make("good2")]
-    with LocalPool(2, ("cpu",), 1, track=False) as pool:
+    with LocalPool(2, ("cpu",), 1) as pool:
         found = ends(pool.run(jobs))
     ledger = Ledger(tmp_path / "home")
     assert {run: event.status for run, event in found.items()} == {
@@ -167,7 +167,7 @@ def test_a_stop_leaves_interrupted_and_the_same_job_goes_on(
     make: Callable[..., Job], tmp_path: Path
 ) -> None:
     ledger = Ledger(tmp_path / "home")
-    with LocalPool(1, ("cpu",), 1, track=False) as pool:
+    with LocalPool(1, ("cpu",), 1) as pool:
         slow = edit(QUICK, {"optim.epochs": 12, "data.train_fraction": 0.5})
         job = make("stopped", slow, checkpoint_seconds=0.0)
         assert next(pool.run([job])).what == "started"
@@ -180,7 +180,7 @@ def test_a_stop_leaves_interrupted_and_the_same_job_goes_on(
     assert before
     assert before[-1] < 12
     began = (ledger.run_folder("stopped") / "metrics.jsonl").read_text().splitlines()[0]
-    with LocalPool(2, ("cpu",), 1, track=False) as pool:
+    with LocalPool(2, ("cpu",), 1) as pool:
         found = ends(pool.run([job, make("whole", slow)]))
     assert found["stopped"].status == "finished"
     assert found["stopped"].value == found["whole"].value  # as if it had not been stopped
@@ -193,8 +193,8 @@ def test_a_stop_leaves_interrupted_and_the_same_job_goes_on(
 def test_two_studies_at_once_train_a_run_once(make: Callable[..., Job], tmp_path: Path) -> None:
     shared = edit(QUICK, {"optim.epochs": 10})
     with (
-        LocalPool(1, ("cpu",), 1, track=False) as ours,
-        LocalPool(1, ("cpu",), 1, track=False) as theirs,
+        LocalPool(1, ("cpu",), 1) as ours,
+        LocalPool(1, ("cpu",), 1) as theirs,
     ):
         first, second = ours.run([make("both", shared)]), theirs.run([make("both", shared)])
         assert next(first).what == next(second).what == "started"  # both workers have it now
@@ -205,7 +205,7 @@ def test_two_studies_at_once_train_a_run_once(make: Callable[..., Job], tmp_path
 
 
 def test_workers_end_with_the_pool(make: Callable[..., Job], tmp_path: Path) -> None:
-    with LocalPool(2, ("cpu",), 1, track=False) as pool:
+    with LocalPool(2, ("cpu",), 1) as pool:
         pids = [worker.process.pid for worker in pool._workers]
         ends(pool.run([make("one")]))
     for pid in pids:
@@ -243,7 +243,7 @@ def test_workers_that_cannot_start_fail_no_run(
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     with (
         pytest.raises(RequestError, match="could not start .*__main__"),
-        LocalPool(1, ("cpu",), 1, track=False) as pool,
+        LocalPool(1, ("cpu",), 1) as pool,
     ):
         ends(pool.run([make("never")]))
     assert Ledger(tmp_path / "home").status("never") == "missing"

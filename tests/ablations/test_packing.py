@@ -43,7 +43,7 @@ def job(arm: str, home: Path) -> Job:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[LocalPool]:
-    with LocalPool(2, ("cpu",), 1, track=False) as made:
+    with LocalPool(2, ("cpu",), 1) as made:
         yield made
 
 

@@ -135,7 +135,7 @@ def test_what_was_looked_at_is_remembered_until_the_code_changes(finished, monke
     def prove():
         return proving.prove(pool, prepared.plan, executions, ledger, threads=1, say=print)
 
-    with Noted(2, ("cpu",), 1, track=False) as pool:
+    with Noted(2, ("cpu",), 1) as pool:
         found = prove()
         assert asked == [[]]
         assert all(one.treated for one in found)

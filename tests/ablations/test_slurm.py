@@ -126,7 +126,7 @@ def undisturbed(
     """The run, made by a worker of this machine in one go."""
     home = tmp_path_factory.mktemp("undisturbed")
     own.HURRY.touch()
-    with LocalPool(1, ("cpu",), 1, track=False) as pool:
+    with LocalPool(1, ("cpu",), 1) as pool:
         list(pool.run([make(home)]))
     own.HURRY.unlink()
     (found,) = results(home).values()

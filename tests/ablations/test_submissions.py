@@ -23,7 +23,6 @@ from ablations.launch.slurm_options import Slurm, check_home, check_installed
 from ablations.leases import Claim
 from ablations.ledger import Ledger
 from lightning_modules import Execution
-from lightning_modules.execution import Tracking
 from recipes import edit, hook, load
 from tests.ablations.conftest import Said
 
@@ -102,19 +101,8 @@ def twice(images: Any, targets: Any, factor: float) -> Any:
 
 
 def test_a_job_comes_out_as_it_went_in(tmp_path: Path) -> None:
-    tracking = Tracking(
-        group="s",
-        job_type="base",
-        name="base seed 0",
-        run_id="r",
-        folder=tmp_path / "tracking",
-        tags=("a", "b"),
-        config={"arm": "base", "recipe": {"optim.lr": 0.1}},
-    )
     recipe = edit(TINY, {"custom.twice": hook("batch", twice, factor=2.0)})
-    execution = Execution(
-        data_folder=tmp_path / "dätä", cache=tmp_path, tracking=tracking, time_limit=3.5
-    )
+    execution = Execution(data_folder=tmp_path / "dätä", cache=tmp_path, time_limit=3.5)
     first = job(tmp_path, recipe=recipe, execution=execution, training="t")
     second = job(tmp_path, "r2", execution=Execution(data_folder="org/set:part"))
     whole = dataclasses.replace(first, also=(second,), certificates=({"arm": "base", "n": 1},))
@@ -136,6 +124,16 @@ def test_a_recipe_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None
     path.write_text(json.dumps(tree))
     with pytest.raises(RequestError, match="not the one that was submitted"):
         submissions.read_job(made.folder, 0)
+
+
+def test_a_job_of_when_runs_logged_themselves_is_read(tmp_path: Path) -> None:
+    made = submissions.create(tmp_path, "c", [job(tmp_path)])
+    path = made.folder / "job-0.json"
+    tree = json.loads(path.read_text())
+    tracking = {"group": "s", "folder": {"path": "/x"}, "tags": ["a"], "config": {}}
+    tree["job"]["execution"]["tracking"] = tracking
+    path.write_text(json.dumps(tree))
+    assert submissions.read_job(made.folder, 0)[0] == job(tmp_path)
 
 
 def test_what_others_could_have_written_is_not_read(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def seconds(request: Request) -> tuple[int, float, float]:
         executions = {job.arm: job.execution for job in jobs}
         slots = choose_slots(len(plan.runs), options)
         began = time.perf_counter()
-        with LocalPool(slots.count, slots.devices, slots.threads, track=False) as pool:
+        with LocalPool(slots.count, slots.devices, slots.threads) as pool:
             for _ in pool.run([]):
                 pass
             started = time.perf_counter()

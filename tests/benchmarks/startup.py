@@ -93,7 +93,7 @@ def measure(rounds: int) -> dict[str, Any]:
         os.environ[STEPPED] = str(folder / "stepped")
         os.environ["PYTHONPATH"] = str(ROOT)
         began = time.monotonic()
-        with LocalPool(1, ("cpu",), 1, track=False) as pool:
+        with LocalPool(1, ("cpu",), 1) as pool:
             found["workers, imports"] = [time.monotonic() - began]
             found["first after imports"] = [warm(pool, folder, 0)]
             for number in range(1, rounds + 1):

@@ -1,169 +1,176 @@
+"""Runs in Lightning's loggers, opened one by one: the real clients, no server."""
+
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lightning_modules import Tracking, fit
-from lightning_modules.tracking import can_track, open_logger, tracked
-from recipes import edit, leaves
+from lightning_modules.tracking import (
+    Patience,
+    TrackedRun,
+    WandbPlace,
+    folder_name,
+    is_logged_in,
+    is_uploaded,
+    leave_wandb,
+    open_csv,
+    open_tensorboard,
+    open_wandb,
+    wandb_state,
+)
+
+RUN = TrackedRun(
+    identity="0123456789abcdef",
+    study="a-study",
+    arm="base + ls",
+    name="base + ls seed 0",
+    tags=("ladder", "digits"),
+    curves=("val/top1",),
+)
+ROWS = [{"epoch": 1, "val/top1": 10.0}, {"epoch": 2, "val/top1": 20.0, "late": 1.0}]
 
 
 @pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing of this machine's own settings, and none left behind for the next test."""
     for variable in {"WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_SILENT", *os.environ}:
         if variable.startswith("WANDB_"):
             monkeypatch.setenv(variable, "")
             monkeypatch.delenv(variable)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-home"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    leave_wandb()
 
 
-@pytest.fixture
-def tracking(tmp_path: Path) -> Tracking:
-    return Tracking(
-        group="a-study",
-        job_type="base + ls",
-        name="base + ls, seed 0",
-        run_id="0123456789abcdef",
-        folder=tmp_path / "wandb-home",
-        tags=("ladder", "digits"),
-        config={"arm": "base + ls", "seed": 0, "loss": {"label_smoothing": 0.1}},
-    )
+def offline(folder: Path) -> Any:
+    place = WandbPlace(project="ablate")
+    return open_wandb(RUN, folder, place, online=False, patience=Patience())
 
 
-def read_back(folder: Path) -> tuple[Path, list[dict]]:
-    """Return the run's folder and the records that W&B's own reader finds in it."""
+def read_back(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The run's folder and the records that W&B's own reader finds in it."""
     [run] = folder.glob("wandb/offline-run-*")
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return run, [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def records(rows: list[dict], kind: str) -> list[dict]:
+def records(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [row[kind] for row in rows if row["type"] == kind]
 
 
-def test_a_run_is_written_offline_whole_and_closed(tiny, on_cpu, tmp_path, tracking):
-    recipe = edit(tiny, {"optim.epochs": 2, "loss.label_smoothing": 0.1})
-    config = {name: str(value) for name, value in leaves(recipe).items()} | {"seed": 0}
-    execution = replace(on_cpu, tracking=replace(tracking, config=config))
-    result = fit(recipe, 0, execution, tmp_path / "run")
+@pytest.mark.parametrize("succeeded", [True, False])
+def test_a_run_is_written_offline_whole_and_closed(tmp_path: Path, succeeded: bool) -> None:
+    made = offline(tmp_path / "w")
+    made.log_hyperparams({"arm": "base + ls", "recipe": {"loss": {"label_smoothing": 0.1}}})
+    for row in ROWS:
+        made.log_metrics(row, step=6 * row["epoch"])
+    assert made.sent == 2
+    made.summarize({"result/top1": 20.0, "outcome/status": "finished"})
+    made.finalize(succeeded)
     import wandb
 
-    assert wandb.run is None  # closed: the next run of this process opens its own
-    place, rows = read_back(tracking.folder)
-    assert place.name.endswith(tracking.run_id)
+    assert wandb.run is None
+    place, rows = read_back(tmp_path / "w")
+    assert place.name.endswith(RUN.identity) and not is_uploaded(place)
     [run] = records(rows, "run")
-    named = {name: run[name] for name in ("run_group", "job_type", "display_name", "run_id")}
-    assert named == {
+    names = ("run_group", "job_type", "display_name", "run_id", "project")
+    assert {name: run[name] for name in names} == {
         "run_group": "a-study",
         "job_type": "base + ls",
-        "display_name": "base + ls, seed 0",
-        "run_id": tracking.run_id,
+        "display_name": "base + ls seed 0",
+        "run_id": RUN.identity,
+        "project": "ablate",
     }
     assert set(run["tags"]) == {"ladder", "digits"}
-    assert config.items() <= run["config"]["update"].items()
-    history = [row for row in records(rows, "history") if "val/top1" in json.dumps(row)]
-    assert len(history) == 2  # one point of the curve per epoch
-    summary = {}
-    for row in records(rows, "summary"):
-        summary |= row["update"]
-    assert summary["result/top1"] == pytest.approx(result.top1)
-    assert summary["result/status"] == "finished"
-    assert [row["exit_code"] for row in records(rows, "exit")] == [0]
-    assert {path.name for path in tmp_path.iterdir()} == {"wandb-home", "run"}
+    axes = {one["name"]: one.get("step_metric") for one in records(rows, "metric") if "name" in one}
+    assert axes["val/top1"] == axes["late"] == "epoch"
+    assert len(records(rows, "history")) == 2
+    assert [row["exit_code"] for row in records(rows, "exit")] == [int(not succeeded)]
 
 
-def test_tracking_changes_no_result(tiny, on_cpu, tmp_path, tracking):
-    plain = fit(tiny, 0, on_cpu, tmp_path / "plain")
-    tracked = fit(tiny, 0, replace(on_cpu, tracking=tracking), tmp_path / "tracked")
-    assert (plain.loss, plain.top1) == (tracked.loss, tracked.top1)
-    curves = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("plain", "tracked")]
-    assert curves[0] == curves[1]
+def test_runs_are_open_side_by_side(tmp_path: Path) -> None:
+    place, patience = WandbPlace(project="ablate"), Patience()
+    twin = TrackedRun(identity="twin", study="a-study", arm="base", name="base seed 1")
+    made = [
+        open_wandb(run, tmp_path / run.identity, place, online=False, patience=patience)
+        for run in (RUN, twin)
+    ]
+    for _ in range(3):
+        for one in made:
+            one.log_metrics(ROWS[0], step=1)
+    for one in made:
+        one.finalize(True)
+    for run in (RUN, twin):
+        assert len(records(read_back(tmp_path / run.identity)[1], "history")) == 3
 
 
-def test_a_run_that_breaks_is_closed_too(tracking):
-    import wandb
-
-    with pytest.raises(ZeroDivisionError), tracked(tracking) as logger:
-        assert logger.experiment is wandb.run
-        raise ZeroDivisionError
-    assert wandb.run is None
-    _, rows = read_back(tracking.folder)
-    assert records(rows, "exit")[0]["exit_code"] == 1
+def test_nothing_of_this_process_is_described(tmp_path: Path) -> None:
+    made = offline(tmp_path / "w")
+    made.finalize(True)
+    place, rows = read_back(tmp_path / "w")
+    assert not list((place / "files").iterdir())
+    assert str(Path(sys.executable)) not in json.dumps(rows)
+    assert {path.name for path in tmp_path.iterdir()} <= {"w", "wandb-config"}
 
 
-@pytest.mark.parametrize(
-    ("environment", "project", "mode", "wanted"),
-    [
-        ({}, None, "offline", "ablate"),
-        ({}, "mine", "online", "mine"),
-        ({"WANDB_PROJECT": "theirs"}, None, "online", "theirs"),
-        ({"WANDB_PROJECT": "theirs"}, "mine", "online", "mine"),
-        ({"WANDB_MODE": "offline"}, "mine", "offline", "mine"),
-        ({"WANDB_MODE": "online"}, None, "online", "ablate"),
-    ],
-)
-def test_offline_unless_a_project_is_set_and_the_clients_own_word_wins(
-    monkeypatch, tracking, environment, project, mode, wanted
-):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    logger = open_logger(replace(tracking, project=project))  # starts nothing until it is used
-    assert logger._wandb_init["mode"] == mode
-    assert logger._wandb_init["project"] == wanted
-    assert logger._wandb_init["group"] == "a-study"
-    assert logger._wandb_init["id"] == tracking.run_id
-
-
-def test_no_tracking_is_no_logger(monkeypatch, tracking):
-    assert open_logger(None) is None
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert open_logger(tracking) is None
-    with tracked(None) as logger:
-        assert logger is None
-
-
-def test_tracking_that_cannot_start_leaves_the_result_as_it_is(tiny, on_cpu, tmp_path, tracking):
-    (tmp_path / "file").write_text("in the way")
-    broken = replace(tracking, folder=tmp_path / "file" / "wandb-home")
-    result = fit(tiny, 0, replace(on_cpu, tracking=broken), tmp_path / "run")
-    assert result.status == "finished"
-    assert result.top1 == fit(tiny, 0, on_cpu, tmp_path / "plain").top1
+@pytest.mark.parametrize("open_one", [open_csv, open_tensorboard])
+def test_a_run_that_is_opened_again_is_written_anew(tmp_path: Path, open_one: Any) -> None:
+    for succeeded in (False, True):
+        made = open_one(RUN, tmp_path / "run")
+        assert made.sent == 0
+        made.log_hyperparams({"arm": "base + ls", "component/ls": True})
+        for row in ROWS:
+            made.log_metrics(row, step=6 * row["epoch"])
+        made.summarize({"result/top1": 20.0, "outcome/status": "finished"})
+        made.finalize(succeeded)
+    files = {path.name.partition(".tfevents")[0] for path in (tmp_path / "run").iterdir()}
+    assert files == {"hparams.yaml", "metrics.csv" if open_one is open_csv else "events.out"}
+    if open_one is open_csv:
+        lines = (tmp_path / "run/metrics.csv").read_text().splitlines()
+        assert len(lines) == 3
+    words = (tmp_path / "run/hparams.yaml").read_text()
+    assert "component/ls: true" in words and "outcome/status: finished" in words
 
 
 @pytest.mark.parametrize(
-    ("environment", "project", "able"),
+    ("environment", "state"),
     [
-        ({}, None, True),
-        ({}, "mine", False),
-        ({"WANDB_PROJECT": "theirs"}, None, False),
-        ({"WANDB_MODE": "online"}, None, False),
-        ({"WANDB_MODE": "offline"}, "mine", True),
-        ({"WANDB_API_KEY": "local-" + "a" * 40}, "mine", True),
+        ({}, "offline"),
+        ({"WANDB_MODE": "online"}, "offline"),  # without a key there is no online
+        ({"WANDB_API_KEY": "local-" + "a" * 40}, "online"),
+        ({"WANDB_API_KEY": "local-" + "a" * 40, "WANDB_MODE": "offline"}, "offline"),
+        ({"WANDB_API_KEY": "local-" + "a" * 40, "WANDB_MODE": "disabled"}, "disabled"),
     ],
 )
-def test_a_project_needs_a_key(monkeypatch, tmp_path, environment, project, able):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+def test_the_clients_own_word_decides_then_whether_there_is_a_key(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], state: str
+) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert can_track(project) is able
+    found, why = wandb_state()
+    assert found == state and why
 
 
-def test_a_client_that_dies_in_training_leaves_the_result_as_it_is(
-    tiny, on_cpu, tmp_path, tracking, monkeypatch
-):
-    import wandb
+def test_a_key_in_the_users_files_counts(tmp_path: Path) -> None:
+    assert not is_logged_in()
+    leave_wandb()
+    key = "local-" + "a" * 40
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {key}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert is_logged_in()
 
-    def lost(*arguments, **named):
-        raise ConnectionResetError("Connection lost")
 
-    monkeypatch.setattr(wandb.Run, "log", lost)  # the client's, not ours
-    result = fit(tiny, 0, replace(on_cpu, tracking=tracking), tmp_path / "run")
-    assert result.status == "finished"
-    assert wandb.run is None
+def test_a_folder_says_which_run_it_is_and_leaves_no_other() -> None:
+    odd = TrackedRun(identity="abcdef0123", study="s", arm="x", name="../wd(value=1e-4)/é seed 1")
+    assert folder_name(odd) == "wd(value=1e-4)-seed-1-abcdef01"
+    assert folder_name(RUN) == "base-+-ls-seed-0-01234567"

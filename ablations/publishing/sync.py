@@ -1,0 +1,65 @@
+"""`ablate dashboard sync STUDY`: bring to W&B's server what it lacks of a study.
+
+Every run is published from the ledger, and goes on where the server has it: so an upload that was
+cut off is gone on with, and no row comes twice. (`wandb sync` of an offline folder begins anew.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ablations.asked import home_of, wandb_of
+from ablations.errors import RequestError
+from ablations.frozen import thaw
+from ablations.leases import held
+from ablations.ledger import Ledger
+from ablations.output import say, show_result
+from ablations.publishing.journal import ONLINE
+from ablations.publishing.targets import folder_of, targets_of
+
+
+def sync(arguments: argparse.Namespace) -> int:
+    """Upload the ended runs of `arguments.study` that W&B's server lacks; 1 if some are left.
+
+    Raises:
+        RequestError: there is no such study, nobody is logged in, or W&B is switched off.
+    """
+    from ablations.publishing.publisher import Publisher
+    from lightning_modules.tracking import is_logged_in, leave_wandb
+
+    ledger, study = Ledger(home_of(arguments)), arguments.study
+    thaw(ledger.study_folder(study))  # there, or told
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode != "online":
+        raise RequestError(f"WANDB_MODE={mode} lets nothing be uploaded: unset it, or set online")
+    project, entity = wandb_of(arguments)
+    targets = targets_of("wandb", project, entity)
+
+    def told() -> None:
+        say(f"waiting for the command that publishes study {study} now ...")
+
+    with held(folder_of(ledger, study), told, every=5.0):
+        publisher = Publisher(ledger, study, targets, online=True, uploads=True)
+        try:
+            lacking = publisher.left()
+            if lacking and not is_logged_in():
+                raise RequestError(
+                    f"{lacking} runs of study {study} are to be uploaded, but W&B has no key: run"
+                    " `wandb login`, or set WANDB_API_KEY"
+                )
+            if lacking:
+                publisher.look()
+        finally:
+            publisher.close()
+        left = publisher.left()
+    leave_wandb()
+    place = f"{entity}/{project}" if entity else str(targets[0].place and targets[0].place.project)
+    made = publisher.made["wandb", ONLINE]
+    if not lacking:
+        show_result(f"study {study}: W&B has all ended runs, in {place}; uploaded nothing")
+    elif made or not left:
+        show_result(f"study {study}: uploaded {made} runs to W&B, into {place}")
+    if left:
+        say(f"{left} runs are left: {publisher.trouble.get('wandb', '')}; the same command goes on")
+    return int(left > 0)
