@@ -115,17 +115,17 @@ def _of_sides(document: Mapping[str, Any]) -> Iterator[str]:
     if len(told) < 2 or any(side["delta"] is None for _, side in told):
         return
     whole, percent = math.fsum(side["delta"] for _, side in told), shares(sides)
-    parts = []
+    of, parts = f" of {signed(whole)} points", []
     for name, side in told:
-        part = f"{signed(side['delta'])}{_limits(side['interval'])}"
-        part += f" ({percent[name]} %)" if percent else ""
-        verdict = f", {side['verdict']}" if side["verdict"] else ""
-        parts.append((name, f"{part}{{}}{verdict}"))
-    (first, one), (second, other) = parts
-    yield (
-        f"{first.capitalize()} changes gave {one.format(f' of {signed(whole)} points')};"
-        f" {second} changes gave {other.format('')}."
-    )
+        share = f"{percent[name]} %" if percent else ""
+        aside = ", ".join(word for word in (share, side["verdict"]) if word)
+        parts.append(
+            f"{name} changes gave {signed(side['delta'])}{_limits(side['interval'])}{of}"
+            + (f" ({aside})" if aside else "")
+        )
+        of = ""
+    sentence = "; ".join(parts)
+    yield f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
         most = max(known, key=lambda one: abs(one["delta"]))
         told = [one["verdict"] for one in known if one["verdict"]]
         resolved = any(verdict != "unresolved" for verdict in told)
-        verdict = f", {most['verdict']}" if most["verdict"] and resolved else ""
+        verdict = f" ({most['verdict']})" if most["verdict"] and resolved else ""
         which = f"{len(known)} effects ({question.partition(':')[0]})"
         none = f"None of {which} is resolved; the largest" if told and not resolved else ""
         yield (

@@ -280,6 +280,6 @@ def test_a_replay_that_cannot_be_written_is_told(call: Call, tmp_path: Path) -> 
 def test_a_ladder_has_a_page_and_a_table_says_what_it_has(call: Call, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert call("replay", "resnet-rs", "--format", "html", "-o", page).code == 0
-    assert "Training changes gave +3.20 (73 %)" in page.read_text(encoding="utf-8")
+    assert "Training changes gave +3.20 of +4.40 points (73 %)" in page.read_text(encoding="utf-8")
     refused = call("replay", "resnet-rs-table-2", "--format", "html")
     assert refused.code == 2 and "is a table; choose from table, json" in refused.err

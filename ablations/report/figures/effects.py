@@ -132,7 +132,7 @@ def forest(story: Story) -> Figure | None:
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_yticks(
             range(len(lines)),
-            [one if isinstance(one, str) else short(one["name"]) for one in lines],
+            [one if isinstance(one, str) else short(_name(one)) for one in lines],
         )
         for label, row in zip(axes.get_yticklabels(), lines, strict=True):
             if isinstance(row, str):

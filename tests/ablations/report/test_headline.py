@@ -28,8 +28,8 @@ def about(**changes: Any) -> dict[str, Any]:
 
 def test_the_split_is_told_first_with_intervals_shares_and_verdicts() -> None:
     assert headline(about()) == [
-        "Training changes gave +3.20 [2.90, 3.50] (73 %) of +4.40 points, helps; architecture"
-        " changes gave +1.20 [0.90, 1.50] (27 %), helps."
+        "Training changes gave +3.20 [2.90, 3.50] of +4.40 points (73 %, helps); architecture"
+        " changes gave +1.20 [0.90, 1.50] (27 %, helps)."
     ]
 
 
@@ -41,13 +41,13 @@ def test_the_four_arms_are_believed_before_the_order_of_the_ladder() -> None:
         "interaction": side(0.1),
     }
     found = headline(about(split={"by_ladder": ladder, "by_blocks": blocks}))
-    assert found[0].startswith("Training changes gave +1.00 [0.50, 1.50] (33 %) of +3.00 points")
+    assert found[0].startswith("Training changes gave +1.00 [0.50, 1.50] of +3.00 points (33 %")
 
 
 def test_an_unresolved_side_has_no_share() -> None:
     sides = {"training": side(3.0, -1, 7, "unresolved"), "architecture": side(1.0, 0.5, 1.5)}
     (found,) = headline(about(split={"by_ladder": sides, "by_blocks": None}))
-    assert "%" not in found and "+3.00 [-1.00, 7.00] of +4.00 points, unresolved" in found
+    assert "%" not in found and "+3.00 [-1.00, 7.00] of +4.00 points (unresolved)" in found
 
 
 def test_without_a_split_the_largest_effect_is_told_or_that_none_is_resolved() -> None:
@@ -77,6 +77,6 @@ def test_the_paper_s_ladder_is_told_in_its_own_numbers() -> None:
     ladder = load("resnet-rs")
     assert isinstance(ladder, Ladder)
     assert headline(replay(ladder)) == [
-        "Training changes gave +3.20 (73 %) of +4.40 points; architecture changes gave +1.20"
+        "Training changes gave +3.20 of +4.40 points (73 %); architecture changes gave +1.20"
         " (27 %)."
     ]

@@ -130,5 +130,5 @@ def test_a_published_ladder_has_what_its_source_has() -> None:
     page = render_page(published(ladder))
     assert re.findall(r'<section id="(\w+)"', page) == ["effects", "split", "interactions", "doubt"]
     text = Elements(page).text
-    assert "Training changes gave +3.20 (73 %) of +4.40 points" in text
+    assert "Training changes gave +3.20 of +4.40 points (73 %)" in text
     assert "resnet-rs-table-2" in text and "ablate replay resnet-rs" in text
