@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.errors import RequestError
+from ablations.leases import Lease, LeaseLost, held
 from ablations.ledger import Ledger
 from ablations.publishing.journal import OFFLINE, Journal
 from ablations.publishing.targets import Target, folder_of
@@ -124,13 +125,17 @@ class Attendant:
             )
             return
         for tracker, words in told["trouble"].items():
-            if tracker != "wandb":
+            if tracker == "tracking":
+                self._say(f"tracking: {words}")
+            elif tracker != "wandb":
                 self._say(f"{tracker}: runs could not be written: {words}")
         trouble, left = told["trouble"].get("wandb"), told["left"]
         if trouble:
             self._say(f"W&B: {trouble}; {left} runs are not uploaded; {sync} does it")
         elif told["offline"] and told["why"]:
-            self._say(f"W&B: {told['offline']} runs are offline: {told['why']}; {sync} uploads")
+            self._say(
+                f"W&B: {told['offline']} runs are offline: {told['why']}; {sync} uploads them"
+            )
 
     def _lacks(self) -> int:
         """Return how many ended runs some target does not show as they ended."""
@@ -181,26 +186,19 @@ def attend(
         folder = folder_of(ledger, study)
         folder.mkdir(parents=True, exist_ok=True)
         _print_into(folder / "log.txt")
-        from ablations.leases import hold_if_free
-
-        while True:
-            with hold_if_free(folder) as free:  # else another command for the study publishes it
-                if free:
-                    report = _publish(ledger, study, targets, command)
-                    break
-            if command.stopped() or command.finishing:
-                report = _report({}, 0, 0, "")
-                break
-            time.sleep(_LOOK_SECONDS)
+        with held(folder, command.give_up_if_late, every=_LOOK_SECONDS) as lease:
+            report = _publish(ledger, study, targets, command, lease)
+    except _Busy:
+        report = _report({"tracking": "another command publishes this study's runs now"})
     except Exception as error:  # a full disk, a damaged home: told, and no more
         print(traceback.format_exc(), flush=True)
-        report = _report({"tracking": f"{type(error).__name__}: {error}"}, 0, 0, "")
+        report = _report({"tracking": f"runs are not published: {type(error).__name__}: {error}"})
     with contextlib.suppress(OSError):
         connection.send(("done", report))
 
 
 def _publish(
-    ledger: Ledger, study: str, targets: Sequence[Target], command: _Command
+    ledger: Ledger, study: str, targets: Sequence[Target], command: _Command, lease: Lease
 ) -> dict[str, Any]:
     from ablations.publishing.publisher import Publisher
     from lightning_modules.tracking import leave_wandb, wandb_state
@@ -210,12 +208,19 @@ def _publish(
         mode, why = wandb_state()
         if mode == "disabled":
             targets = [one for one in targets if one.tracker != "wandb"]
+
+    def stopped() -> bool:
+        with contextlib.suppress(LeaseLost):  # it seemed gone: another one publishes now
+            lease.check()
+            return command.stopped()
+        return True
+
     publisher = Publisher(
         ledger,
         study,
         targets,
         online=mode == "online",
-        stopped=command.stopped,
+        stopped=stopped,
         progress=command.published,
     )
     try:
@@ -223,21 +228,27 @@ def _publish(
             last = command.finishing
             began = time.monotonic()
             publisher.look()
-            if last or command.stopped():
+            if last or stopped():
                 break
             if not command.finishing:
                 command.wait(max(_LOOK_SECONDS, 10.0 * (time.monotonic() - began)))
     finally:
         publisher.close()
-    left = 0 if command.stopped() else publisher.left()
+    left = 0 if stopped() else publisher.left()
     leave_wandb()
     asked = "WANDB_MODE" in os.environ  # whoever asks for offline knows
     offline = publisher.made["wandb", OFFLINE]
     return _report(publisher.trouble, left, offline, "" if asked else why)
 
 
-def _report(trouble: Mapping[str, str], left: int, offline: int, why: str) -> dict[str, Any]:
+def _report(
+    trouble: Mapping[str, str], left: int = 0, offline: int = 0, why: str = ""
+) -> dict[str, Any]:
     return {"trouble": dict(trouble), "left": left, "offline": offline, "why": why}
+
+
+class _Busy(Exception):
+    """Another process publishes the study, and this one has no time to wait for it."""
 
 
 class _Command:
@@ -262,6 +273,15 @@ class _Command:
                 self._stopped |= word == _STOP
         except (EOFError, OSError):
             self._stopped = True
+
+    def give_up_if_late(self) -> None:
+        """Wait for the study's folder no longer than the command works.
+
+        Raises:
+            _Busy: it has nothing more to do.
+        """
+        if self.stopped() or self.finishing:
+            raise _Busy
 
     def published(self, online: bool) -> None:
         """Tell that a run is published, if the command waits: else nobody reads what is sent."""
