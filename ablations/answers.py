@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ from ablations.frozen import thaw
 from ablations.ledger import Ledger, recall
 from ablations.plans import Outcome, Plan, values_by_arm
 from ablations.report import document
-from ablations.report.analysis import analysis_of
+from ablations.report.analysis import Answer, analysis_of
 from ablations.report.effects import EFFECTS, effects
 from ablations.report.staged import told
+from ablations.report.story import Story, gather
 from ablations.sequential import first_error, spent
 from ablations.stages import Stages, stages_of, with_stages
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 
 def outcomes_of(plan: Plan, ledger: Ledger) -> list[Outcome]:
@@ -43,23 +46,67 @@ def images_of(plan: Plan, ledger: Ledger, outcomes: Sequence[Outcome] | None = N
     return KeptImages(ledger, outcomes_of(plan, ledger) if outcomes is None else outcomes)
 
 
-def document_of(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What a look at the ledger makes of a frozen plan."""
+
+    plan: Plan  # with the runs that its stages added
+    outcomes: Sequence[Outcome]
+    answer: Answer
+    document: dict[str, Any]
+
+
+def look(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> Looked:
     """Return the answer of a frozen plan, with the runs that its stages added.
 
     `rope` stands in place of the plan's own where it is given.
     """
     now, stages = with_stages(plan, ledger), stages_of(plan, ledger)
     outcomes = outcomes_of(now, ledger)
-    return document(
+    how: dict[str, Any] = {
+        "rope": plan.rope if rope is None else rope,
+        "images": images_of(now, ledger, outcomes),
+        "spent": _spent(plan, stages),
+    }
+    answer = analysis_of(
+        now,
+        outcomes,
+        error=first_error(plan, plan.runs, values_by_arm(outcomes)),
+        concluded=stages.ended(plan),
+        **how,
+    )
+    found = document(
         now,
         outcomes,
         certificates_of(now, ledger),
-        rope=plan.rope if rope is None else rope,
-        images=images_of(now, ledger, outcomes),
-        spent=_spent(plan, stages),
-        error=first_error(plan, plan.runs, values_by_arm(outcomes)),
-        concluded=stages.ended(plan),
         told=told(plan, stages, confirmation_in(plan, ledger), readers_of(plan, ledger)),
+        answer=answer,
+        **how,
+    )
+    return Looked(plan=now, outcomes=outcomes, answer=answer, document=found)
+
+
+def document_of(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> dict[str, Any]:
+    """Return the document of a frozen plan: what `--format json` prints."""
+    return look(plan, ledger, rope=rope).document
+
+
+def story_of(plan: Plan, ledger: Ledger, *, rope: float | None = None) -> Story:
+    """Return all that a page shows of a frozen plan."""
+    return story_from(look(plan, ledger, rope=rope), ledger)
+
+
+def story_from(looked: Looked, ledger: Ledger) -> Story:
+    """Return all that a page shows of what was looked at."""
+    plan, answer = looked.plan, looked.answer
+    return gather(
+        plan,
+        looked.outcomes,
+        looked.document,
+        effects(plan.layout, answer),
+        {arm: (mean.value, mean.interval) for arm, mean in answer.analysis.means.items()},
+        ledger,
+        certificates_of(plan, ledger),
     )
 
 
@@ -145,18 +192,16 @@ class Study:
         """
         import pandas
 
-        plan, stages = self.plan, stages_of(self._frozen, self._ledger)
-        outcomes = outcomes_of(plan, self._ledger)
-        answer = analysis_of(
-            plan,
-            outcomes,
-            rope=plan.rope,
-            images=images_of(plan, self._ledger, outcomes),
-            spent=_spent(self._frozen, stages),
-            error=first_error(plan, self._frozen.runs, values_by_arm(outcomes)),
-            concluded=stages.ended(self._frozen),
-        )
-        return pandas.DataFrame(effects(plan.layout, answer), columns=list(EFFECTS))
+        found = look(self._frozen, self._ledger)
+        rows = effects(found.plan.layout, found.answer)
+        return pandas.DataFrame(rows, columns=list(EFFECTS))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Return matplotlib's figures of the study by name, those that it has numbers for."""
+        from ablations.report.figures import draw
+
+        return draw(story_of(self._frozen, self._ledger))
 
 
 def open_study(name: str, home: str | Path = "ablate-home") -> Study:

@@ -12,6 +12,7 @@ import errno
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ablations import commands, lookups
@@ -203,6 +204,15 @@ def _build() -> _Parser:
     report = _command(under, "report", "the answer of a study, from the ledger", commands.report)
     report.add_argument("study", metavar="STUDY")
     output_option(report)
+    report.add_argument(
+        "--figures", type=Path, metavar="DIR", help="write its figures as PDF, SVG and PNG too"
+    )
+    report.add_argument(
+        "--watch", action="store_true", help="serve the page on this machine, fresh as runs end"
+    )
+    report.add_argument(
+        "--port", type=int, default=8642, metavar="N", help="of --watch; 0: any free one (8642)"
+    )
     rope_option(report)
     home_option(report)
     format_option(report)
@@ -258,7 +268,7 @@ def _build() -> _Parser:
     simulate.add_argument("--games", type=whole, default=4000, metavar="N", help="a cell (4000)")
     simulate.add_argument("--slots", type=whole, metavar="N", help="processes (one per core)")
     output_option(simulate)
-    format_option(simulate)
+    format_option(simulate, ("table", "json", "markdown", "csv"))
     _dashboard(_command(under, "dashboard", "a study in W&B", lookups.dashboard))
     _doctor(_command(under, "doctor", "check and mend a home; or what is slow", lookups.doctor))
     return parser
@@ -274,8 +284,10 @@ def _dashboard(parser: _Parser) -> None:
         help="whose workspace and report are made, or made anew; with `sync` before it: upload the"
         " runs that the server lacks (`sync` alone is a study of that name)",
     )
+    rope_option(parser)
     wandb_options(parser)
     home_option(parser)
+    format_option(parser, ("table", "json"))
 
 
 def _doctor(parser: _Parser) -> None:

@@ -9,7 +9,6 @@ import argparse
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablations.asked import (
@@ -22,7 +21,7 @@ from ablations.asked import (
 )
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger
-from ablations.output import agreed, as_json, deliver, say, show_result
+from ablations.output import agreed, as_json, say, show_result
 
 if TYPE_CHECKING:
     from recipes import Facts
@@ -109,14 +108,31 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Print the answer of a study from the ledger."""
+    """Print the answer of a study from the ledger, or serve its page."""
     from ablations.frozen import thaw
+    from ablations.report import HTML
+    from ablations.reporting import show_answer, watch
 
     check_format(arguments.format)
     check_rope(arguments.rope)
     ledger = Ledger(home_of(arguments))
+    if arguments.watch:
+        for given, option in ((arguments.output, "-o"), (arguments.figures, "--figures")):
+            if given is not None:
+                raise RequestError(f"{option} {given}: --watch serves a page and writes no file")
+        if arguments.format not in ("table", HTML):  # the first is the default
+            raise RequestError(f"--format {arguments.format!r}: --watch serves a page, html")
+        watch(arguments.study, ledger, arguments.rope, arguments.port)
+        return 0
     frozen, _, _ = thaw(ledger.study_folder(arguments.study))
-    return _report(frozen, ledger, arguments.format, arguments.rope, arguments.output)
+    return show_answer(
+        frozen,
+        ledger,
+        arguments.format,
+        rope=arguments.rope,
+        output=arguments.output,
+        figures=arguments.figures,
+    )
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -204,6 +220,7 @@ def _answer(arguments: argparse.Namespace, prepared: Any, ledger: Ledger, made: 
     """Print what is known of a study whose runs have been made, and return the exit code."""
     from ablations.answers import outcomes_of
     from ablations.plans import FAILED
+    from ablations.reporting import show_answer
     from ablations.stages import runs_so_far
 
     plan = runs_so_far(prepared.plan, ledger)
@@ -222,7 +239,7 @@ def _answer(arguments: argparse.Namespace, prepared: Any, ledger: Ledger, made: 
     if left:
         say(f"{left} of {len(plan.runs)} runs have not ended; the same command goes on")
     _keep_report(plan.study, ledger)
-    code = _report(prepared.plan, ledger, arguments.format, arguments.rope, None)
+    code = show_answer(prepared.plan, ledger, arguments.format, rope=arguments.rope)
     return _INTERRUPTED if left and not code else code
 
 
@@ -240,17 +257,6 @@ def _keep_report(study: str, ledger: Ledger) -> None:
         path, text = folder / f"report.{suffix}", render(found, form)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
-
-
-def _report(plan: Any, ledger: Ledger, form: str, rope: float | None, output: Path | None) -> int:
-    from ablations.answers import document_of, outcomes_of
-    from ablations.plans import FAILED
-    from ablations.report import render
-    from ablations.stages import runs_so_far
-
-    deliver(render(document_of(plan, ledger, rope=rope), form), output)
-    outcomes = outcomes_of(runs_so_far(plan, ledger), ledger)
-    return 1 if any(outcome.status in FAILED for outcome in outcomes) else 0
 
 
 def _probe(backbone: str) -> Facts:

@@ -130,6 +130,8 @@ def dashboard(arguments: argparse.Namespace) -> int:
             f"dashboard {' '.join(arguments.words)!r}: give `dashboard STUDY` or `dashboard sync"
             " STUDY`"
         )
+    if arguments.rope is not None or arguments.format != "table":
+        raise RequestError("--rope and --format go with `dashboard STUDY`, not with sync")
     from ablations.publishing.sync import sync
 
     arguments.study = more[0]

@@ -196,7 +196,7 @@ def format_option(parser: argparse.ArgumentParser, formats: Sequence[str] = ()) 
         "--format",
         default="table",
         metavar="F",
-        help=f"{', '.join(formats or ('table', 'json', 'markdown', 'csv'))}",
+        help=f"{', '.join(formats or ('table', 'json', 'markdown', 'csv', 'latex', 'html'))}",
     )
 
 

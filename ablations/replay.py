@@ -11,9 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from ablations.designs import by_blocks, by_ladder, lay_out
+from ablations.errors import RequestError
 from ablations.plans import BASE, Contrast, Layout, Outcome, Plan, Published, Run, Split
-from ablations.report import document, render
+from ablations.report import HTML, TEXTS, document, render
+from ablations.report.analysis import analysis_of
+from ablations.report.effects import effects
 from ablations.report.published import known, remark, render_table, stated
+from ablations.report.story import Story, gather
 from ablations.report.words import shares, signed
 from recipes import load, parse
 from recipes.published import Ladder, Number, Rung, Status, Table, Text
@@ -31,7 +35,14 @@ def replayed(name: str, format: str) -> tuple[str, str]:
     """
     found = load_published(name)
     if isinstance(found, Table):
+        if format == HTML:
+            known = ", ".join(TEXTS)
+            raise RequestError(f"--format {format!r}: {name} is a table; choose from {known}")
         return render_table(found, format), ""
+    if format == HTML:
+        from ablations.report.page import render_page
+
+        return render_page(story(found)), ""
     answer, tables = replay(found), list(_beside(found))
     if format == "csv":  # one table only
         told = [
@@ -42,6 +53,24 @@ def replayed(name: str, format: str) -> tuple[str, str]:
         notes = [*answer["notes"], *(_effects(table) for table in tables)]
         return render(answer | {"notes": notes}, format), ""
     return "\n".join([render(answer, format), *(render_table(one, format) for one in tables)]), ""
+
+
+def story(ladder: Ladder) -> Story:
+    """Return what a page shows of a published ladder; the tables beside it are in its notes.
+
+    Raises:
+        ValueError: a step of the ladder changes nothing in its base recipe.
+    """
+    plan, outcomes = published_plan(ladder)
+    answer, found = analysis_of(plan, outcomes), replay(ladder)
+    told = [_effects(table) for table in _beside(ladder)]
+    return gather(
+        plan,
+        outcomes,
+        found | {"notes": [*found["notes"], *told]},
+        effects(plan.layout, answer),
+        {arm: (mean.value, mean.interval) for arm, mean in answer.analysis.means.items()},
+    )
 
 
 def replay(ladder: Ladder) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ablations.findings import (
 from ablations.frozen import thaw
 
 _BEFORE_A_PLAN = {"certificates.json", "packing.json"}  # written before it; worth nothing alone
-_MADE_AGAIN = ("packing.json", "report.json")
+_MADE_AGAIN = ("dashboard.json", "packing.json", "report.json")
 _RESTORE = "its runs are safe: restore it from a copy, or plan the study again under another name"
 
 

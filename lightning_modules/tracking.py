@@ -122,20 +122,50 @@ def open_wandb(
         tags=list(run.tags),
         save_dir=str(folder),
         mode="online" if online else "offline",
-        settings=wandb.Settings(
-            console="off",
-            x_disable_stats=True,
-            # Of this process, which trains nothing: the program and packages would mislead.
-            x_disable_meta=True,
-            x_save_requirements=False,
-            disable_git=True,
-            disable_code=True,
-            init_timeout=patience.opening,
-            finish_timeout=patience.closing,
-            finish_timeout_raises=True,
-        ),
+        settings=_settings(wandb, patience),
     )
     return _Wandb(logger, run.curves)
+
+
+def open_analysis(run: TrackedRun, folder: Path, place: WandbPlace, patience: Patience) -> Analysis:
+    """Return a run for what was worked out of others; on the server, and gone on with there.
+
+    Not Lightning's logger: it has no curve, and torch would take most of the time.
+
+    Raises:
+        Exception: as `open_wandb`.
+    """
+    wandb = _client(folder)
+    made = wandb.init(
+        project=place.project,
+        entity=place.entity,
+        name=run.name,
+        id=run.identity,
+        resume="allow",
+        reinit="create_new",
+        group=run.study,
+        job_type=run.arm,
+        tags=list(run.tags),
+        dir=str(folder),
+        mode="online",
+        settings=_settings(wandb, patience),
+    )
+    return Analysis(made)
+
+
+def _settings(wandb: Any, patience: Patience) -> Any:
+    return wandb.Settings(
+        console="off",
+        x_disable_stats=True,
+        # Of this process, which trains nothing: the program and packages would mislead.
+        x_disable_meta=True,
+        x_save_requirements=False,
+        disable_git=True,
+        disable_code=True,
+        init_timeout=patience.opening,
+        finish_timeout=patience.closing,
+        finish_timeout_raises=True,
+    )
 
 
 def wandb_state() -> tuple[str, str]:
@@ -252,6 +282,38 @@ class _Wandb:
     def finalize(self, succeeded: bool) -> None:
         self._logger.finalize("success" if succeeded else "failed")
         self._run.finish(exit_code=int(not succeeded))
+
+
+class Analysis:
+    """A run for what was worked out of others, open on W&B's server."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self.sent = int(run.starting_step)  # times that something was shown before
+        self.entity, self.project = str(run.entity), str(run.project)  # as the server calls them
+        self.address = str(run.url)
+
+    def show(
+        self,
+        configuration: Mapping[str, Any],
+        tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]],
+        images: Mapping[str, Path],
+        summary: Mapping[str, Any],
+    ) -> None:
+        """Set the configuration and summary, and add tables (columns, rows) and PNG files."""
+        import wandb
+
+        self._run.config.update(dict(configuration), allow_val_change=True)
+        row: dict[str, Any] = {
+            key: wandb.Table(columns=list(columns), data=[list(cells) for cells in rows])
+            for key, (columns, rows) in tables.items()
+        }
+        self._run.log(row | {key: wandb.Image(str(path)) for key, path in images.items()})
+        self._run.summary.update(dict(summary))
+
+    def close(self) -> None:
+        """Wait until the server has all of it."""
+        self._run.finish()
 
 
 def _client(folder: Path) -> Any:

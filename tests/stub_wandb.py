@@ -12,6 +12,7 @@ once), and every request as it came. It proves what the client sends, not how th
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -116,8 +117,10 @@ class StubServer:
                 latest = {"id": "artifact", "versionIndex": 0}
                 made["artifactSequence"] = {"id": "sequence", "latestArtifact": latest}
                 return {"createArtifact": {"artifact": made}}
-            case "Viewer":
+            case "Viewer" | "GetDefaultEntity":
                 return {"viewer": _viewer()}
+            case "ArtifactType":  # of the table that a run logged before
+                return {"project": {"artifact": None}}
             case "ProjectInternalId":
                 return {"project": {"id": "project", "internalId": "cHJvamVjdA=="}}
             case "GetProjects":
@@ -181,7 +184,7 @@ class StubServer:
     def _view(self, said: dict[str, Any]) -> dict[str, Any]:
         key = said.get("id")
         new = not key
-        key = key or f"view-{len(self.views) + 1}"
+        key = key or _identity("View", len(self.views) + 1)
         view = self.views.setdefault(key, {"id": key})
         view |= {name: value for name, value in said.items() if name != "id"}
         view |= {"project": _project(said.get("projectName"), said.get("entityName"))}
@@ -228,6 +231,12 @@ def dead_address() -> str:
 
 
 _OF_A_PROJECT = {"entityName": ENTITY, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
+_OF_A_PROJECT |= {"user": None}
+
+
+def _identity(kind: str, number: int) -> str:
+    """Return an id of the service's form, which the client reads out of addresses."""
+    return base64.b64encode(f"{kind}:{number}".encode()).decode()
 
 
 def _project(name: str | None, entity: str | None = None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ OURS = {*MAY_IMPORT, "tests"}
 # recipes/yaml.py is the one file with OmegaConf; PyYAML, on which OmegaConf stands, names the line
 # of a mistake there.
 RECIPES_EXCEPTION = {Path("recipes/yaml.py"): {"omegaconf", "yaml"}}
-IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb")
+IN_ONE_FILE = ("datasets", "omegaconf", "ray", "submitit", "wandb", "wandb_workspaces")
 EXTRAS = {  # the optional part that a file needs
     "lightning_modules/data/huggingface.py": "hf",
     "ablations/launch/on_ray.py": "ray",
@@ -247,6 +247,7 @@ def test_import_recipes_loads_only_the_standard_library(tmp_path: Path) -> None:
     [
         "--help",
         "run --help",
+        "dashboard --help",
         "list",
         "list components",
         "list recipes",

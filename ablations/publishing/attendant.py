@@ -17,7 +17,7 @@ from ablations.errors import RequestError
 from ablations.ledger import Ledger
 from ablations.publishing.journal import Journal
 from ablations.publishing.process import FINISH, STOP, attend
-from ablations.publishing.targets import Target, folder_of
+from ablations.publishing.targets import Target, counted, folder_of
 from lightning_modules.forking import cause_of_death
 
 WAIT_SECONDS = 60.0  # of a command, for W&B's server; or for the next run that goes into files
@@ -108,7 +108,7 @@ class Attendant:
         if told is None:
             left = self._lacks()
             if left:
-                self._say(f"tracking: {left} runs are not published yet; {sync} uploads to W&B")
+                self._say(f"tracking: {counted(left)} not published yet; {sync} uploads to W&B")
             return
         if "lost" in told:
             self._say(
@@ -123,11 +123,9 @@ class Attendant:
                 self._say(f"{tracker}: runs could not be written: {words}")
         trouble, left = told["trouble"].get("wandb"), told["left"]
         if trouble:
-            self._say(f"W&B: {trouble}; {left} runs are not uploaded; {sync} does it")
+            self._say(f"W&B: {trouble}; {counted(left)} not uploaded; {sync} does it")
         elif told["offline"] and told["why"]:
-            self._say(
-                f"W&B: {told['offline']} runs are offline: {told['why']}; {sync} uploads them"
-            )
+            self._say(f"W&B: {counted(told['offline'])} offline: {told['why']}; {sync} uploads")
 
     def _lacks(self) -> int:
         """Return how many ended runs some target does not show as they ended."""

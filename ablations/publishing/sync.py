@@ -7,6 +7,7 @@ cut off is gone on with, and no row comes twice. (`wandb sync` of an offline fol
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 
 from ablations.asked import home_of, wandb_of
@@ -16,7 +17,7 @@ from ablations.leases import held
 from ablations.ledger import Ledger
 from ablations.output import say, show_result
 from ablations.publishing.journal import ONLINE
-from ablations.publishing.targets import folder_of, targets_of
+from ablations.publishing.targets import counted, folder_of, targets_of
 
 
 def sync(arguments: argparse.Namespace) -> int:
@@ -39,17 +40,21 @@ def sync(arguments: argparse.Namespace) -> int:
     def told() -> None:
         say(f"waiting for the command that publishes study {study} now ...")
 
-    with held(folder_of(ledger, study), told, every=5.0):
+    folder = folder_of(ledger, study)
+    with held(folder, told, every=5.0):
         publisher = Publisher(ledger, study, targets, online=True, uploads=True)
         try:
             lacking = publisher.left()
             if lacking and not is_logged_in():
                 raise RequestError(
-                    f"{lacking} runs of study {study} are to be uploaded, but W&B has no key: run"
+                    f"{counted(lacking)} of study {study} to be uploaded, but W&B has no key: run"
                     " `wandb login`, or set WANDB_API_KEY"
                 )
             if lacking:
-                publisher.look()
+                path = folder / "log.txt"  # what goes wrong in the client, in full
+                path.unlink(missing_ok=True)  # never written through, were it a link
+                with path.open("x", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+                    publisher.look()
         finally:
             publisher.close()
         left = publisher.left()
@@ -59,7 +64,9 @@ def sync(arguments: argparse.Namespace) -> int:
     if not lacking:
         show_result(f"study {study}: W&B has all ended runs, in {place}; uploaded nothing")
     elif made or not left:
-        show_result(f"study {study}: uploaded {made} runs to W&B, into {place}")
+        show_result(f"study {study}: uploaded {counted(made)} to W&B, into {place}")
     if left:
-        say(f"{left} runs are left: {publisher.trouble.get('wandb', '')}; the same command goes on")
+        say(
+            f"left: {counted(left)}: {publisher.trouble.get('wandb', '')}; the same command goes on"
+        )
     return int(left > 0)

@@ -69,6 +69,11 @@ def targets_of(track: str, project: str | None, entity: str | None) -> tuple[Tar
     return tuple(Target(tracker=name, place=place if name == "wandb" else None) for name in names)
 
 
+def counted(runs: int) -> str:
+    """Return a number of runs in words."""
+    return f"{runs} run{'' if runs == 1 else 's'}"
+
+
 def folder_of(ledger: Ledger, study: str) -> Path:
     """Return the folder of what is known about the published runs of a study.
 

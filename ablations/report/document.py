@@ -12,7 +12,7 @@ from typing import Any
 from ablations.attribution import Analysis, Estimate
 from ablations.image_noise import Images
 from ablations.plans import BASE, Contrast, Outcome, Plan
-from ablations.report.analysis import analysis_of
+from ablations.report.analysis import Answer, analysis_of
 from ablations.report.notes import certified, findings
 from recipes.text import plain
 
@@ -32,27 +32,30 @@ def document(
     error: tuple[float, int] | None = None,
     concluded: bool = True,
     told: Sequence[str] = (),
+    answer: Answer | None = None,
 ) -> dict[str, Any]:
     """Return the answers of a study as plain values, none of them NaN.
 
     `cost` is that of the treatment arm, as a mean over its finished runs. `told` are further notes;
-    `error` and `concluded` are those of `analysis_of`.
+    `error` and `concluded` are those of `analysis_of`. `answer` is what `analysis_of` returns for
+    the same, where it is at hand.
 
     Raises:
         RequestError: a finished run has a value that is not finite or was made on other data than
             the plan's, or `level`, `rope` or `spent` is impossible.
     """
     layout = plan.layout
-    answer = analysis_of(
-        plan,
-        outcomes,
-        level=level,
-        rope=rope,
-        images=images,
-        spent=spent,
-        error=error,
-        concluded=concluded,
-    )
+    if answer is None:
+        answer = analysis_of(
+            plan,
+            outcomes,
+            level=level,
+            rope=rope,
+            images=images,
+            spent=spent,
+            error=error,
+            concluded=concluded,
+        )
     analysis = answer.analysis
     base, by_arm = _base(plan, analysis), _by_arm(outcomes)
     return {

@@ -15,6 +15,7 @@ EFFECTS = (
     "simultaneous_high", "standard_error", "seed_error", "image_error", "df", "error_df", "n", "p",
     "p_holm", "verdict", "method",
 )  # fmt: skip
+LACK_OF_FIT = "lack of fit"  # its name, where `estimand` says of which question
 
 
 def effects(layout: Layout, answer: Answer) -> list[dict[str, Any]]:
@@ -24,7 +25,7 @@ def effects(layout: Layout, answer: Answer) -> list[dict[str, Any]]:
         for contrast, estimate in zip(layout.contrasts, answer.estimates, strict=True)
     ]
     rows += [_row(name, None, None, estimate) for name, estimate in answer.split.items()]
-    rows += [_row("lack of fit", name, None, estimate) for name, estimate in answer.gaps.items()]
+    rows += [_row(LACK_OF_FIT, name, None, estimate) for name, estimate in answer.gaps.items()]
     return rows
 
 

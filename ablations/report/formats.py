@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ablations.report.csv import to_csv
+from ablations.report.latex import to_latex
 from ablations.report.markdown import to_markdown
 from ablations.report.table import to_table
 from recipes import RecipeError
@@ -23,19 +24,22 @@ _WRITERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "json": to_json,
     "markdown": to_markdown,
     "csv": to_csv,
+    "latex": to_latex,
 }
-FORMATS = tuple(_WRITERS)
+HTML = "html"  # a page, which shows more than a document: `ablations.report.page`
+TEXTS = tuple(_WRITERS)
+FORMATS = (*TEXTS, HTML)
 
 
 def render(document: Mapping[str, Any], format: str) -> str:
     """Return a document as text that ends in a line break.
 
     Raises:
-        RecipeError: there is no such format.
+        RecipeError: there is no such format of text.
     """
     if format not in _WRITERS:
         raise RecipeError(
-            f"there is no format {format!r}: the formats are {', '.join(FORMATS)}"
-            f"{nearest(format, FORMATS)}"
+            f"there is no format {format!r}: the formats are {', '.join(TEXTS)}"
+            f"{nearest(format, TEXTS)}"
         )
     return _WRITERS[format](document)

@@ -18,16 +18,22 @@ _HEADER = (
     "p (Holm)",
     "verdict",
     "parameters",
+    "multiply-adds",
+    "images/s",
+    "memory",
     "seconds",
 )
 _WORDS = ("change", "kind", "verdict")  # on the left; numbers stand on the right
 
 
 def to_markdown(document: Mapping[str, Any]) -> str:
-    """Return what was measured, the base, the contrasts by question, the split and the notes."""
+    """Return the answer in sentences, what was measured, the contrasts, the split and the notes."""
     base = document["base"]
     value = words.estimated(base["value"], base["interval"])
+    answer = [escape(sentence) for sentence in words.headline(document)]
     blocks = [
+        *(f"**{sentence}**" for sentence in answer[:1]),
+        *answer[1:],
         escape(words.measured(document)),
         escape(f"Base {base['recipe']}: {value}, n {base['n']}"),
     ]
@@ -57,7 +63,8 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _row(document: Mapping[str, Any], contrast: Mapping[str, Any]) -> tuple[str, ...]:
-    params = contrast["cost"]["params"]
+    cost = contrast["cost"]
+    params = cost["params"]
     return (
         contrast["label"],
         contrast["kind"] or words.NOTHING,
@@ -68,5 +75,8 @@ def _row(document: Mapping[str, Any], contrast: Mapping[str, Any]) -> tuple[str,
         words.probability(contrast["p_holm"]),
         words.decision(contrast),
         words.NOTHING if params is None else f"{params:.0f}",
-        words.seconds(contrast["cost"]["seconds"]),
+        words.amount(cost["macs"]),
+        words.amount(cost["train_images_per_second"]),
+        words.memory(cost["peak_memory_bytes"]),
+        words.seconds(cost["seconds"]),
     )

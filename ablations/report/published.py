@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.report import latex, tex
 from ablations.report.markdown import escape
 from ablations.report.table import WIDTH
 from ablations.report.words import NOTHING
@@ -54,6 +55,38 @@ def to_markdown(table: Table) -> str:
     return f"**{escape(_heading(table))}**\n\n{rows}\n\n{below}\n"
 
 
+def to_latex(table: Table) -> str:
+    """Return the table in the style of booktabs; marks stand beside numbers that stay in line."""
+    usual = [_usual(cells) for cells in _columns(table)]
+    columns = "".join("l" if _is_words(cells) else "r" for cells in _columns(table))
+    heads = [[tex.escape(column.name) for column in table.columns]]
+    heads += [[tex.escape(column.unit) for column in table.columns]]
+    header = " ".join(rf"{' & '.join(line)} \\" for line in heads if any(line))
+    rows = [
+        [
+            _tex(cell, column, own)
+            for cell, column, own in zip(row, table.columns, usual, strict=True)
+        ]
+        for row in table.rows
+    ]
+    stem = tex.name(table.name)
+    parts = ["\n".join([tex.comment(_heading(table)), latex.HEAD])]
+    for start in range(0, len(rows), latex.ROWS):
+        told = [f"{_heading(table)}{' (continued)' if start else ''}."]
+        key = f"{stem}-{start // latex.ROWS + 1}"
+        parts.append(latex.table(told, key, columns, header, rows[start : start + latex.ROWS]))
+    return "\n\n".join([*parts, latex.items([*_said(table)])]) + "\n"
+
+
+def _tex(cell: Cell, column: Column, usual: Status) -> str:
+    shown, mark = _show(cell, column), _mark(cell, usual).strip()
+    if cell is None:
+        return latex.NOTHING
+    signed = isinstance(cell, Number) and shown[0] in "+-"
+    found = f"${shown}$" if signed else latex.label(shown)
+    return found + (rf"\rlap{{$^{{{mark}}}$}}" if mark else "")
+
+
 def to_csv(table: Table) -> str:
     """Return every column with its unit, and beside it how each of its cells is known."""
     text = io.StringIO()
@@ -87,6 +120,7 @@ _WRITERS: dict[str, Callable[[Table], str]] = {
     "json": to_json,
     "markdown": to_markdown,
     "csv": to_csv,
+    "latex": to_latex,
 }
 
 

@@ -1,4 +1,7 @@
-"""What the text formats say in the same words: the first line, numbers, estimands, the split."""
+"""What the text formats say in the same words: the first line, numbers, estimands, the split.
+
+Longer than most, so that what all of them say is in one place.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,15 @@ INTERACTIONS = "interactions: two together, beyond what each is worth by itself"
 NOTHING = "-"
 _SIDES = ("training", "architecture")
 _DEMONSTRATION = "digits"
+_VERBS = {
+    "helps": "it helps to add",
+    "hurts": "it hurts to add",
+    "equal": "no difference that counts:",
+    "unresolved": "not resolved:",
+}
+_SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_NAMED = 6  # changes in one sentence; more are only counted
+_UNFINISHED = ("missing", "running", "interrupted")
 _LISTED_SEEDS = 5  # more are only counted
 
 
@@ -40,34 +52,120 @@ def by_estimand(document: Mapping[str, Any]) -> Iterator[tuple[str, list[Mapping
     contrasts: Sequence[Mapping[str, Any]] = document["contrasts"]
     for estimand in dict.fromkeys(contrast["estimand"] for contrast in contrasts):
         same = [contrast for contrast in contrasts if contrast["estimand"] == estimand]
-        pairs = [contrast for contrast in same if _is_interaction(contrast)]
+        pairs = [contrast for contrast in same if is_interaction(contrast)]
         if len(same) > len(pairs):
-            others = [contrast for contrast in same if not _is_interaction(contrast)]
+            others = [contrast for contrast in same if not is_interaction(contrast)]
             yield ESTIMANDS.get(estimand, estimand), others
         if pairs:
             yield f"{INTERACTIONS} ({estimand.replace('_', ' ')})", pairs
 
 
-def _is_interaction(contrast: Mapping[str, Any]) -> bool:
+def is_interaction(contrast: Mapping[str, Any]) -> bool:
+    """Return whether a contrast is of two components together, beyond each by itself."""
     return contrast["component"] is None and " x " in contrast["label"]
 
 
 def split_sentences(document: Mapping[str, Any]) -> list[str]:
     """Return the training / architecture split in words, one sentence per way to estimate it."""
     found = []
-    for way, sides in document["split"].items():
-        told = [] if sides is None else list(sides.values())
-        if all(side["delta"] is None and side["verdict"] is None for side in told):
-            continue
-        percent = shares(sides)
+    for way, sides in split_ways(document):
+        percent, both = shares(sides), whole(sides)
         parts = [_side(name, sides[name], percent.get(name)) for name in _SIDES]
-        deltas = [sides[name]["delta"] for name in _SIDES]
-        whole = "" if None in deltas else f" of {signed(sum(deltas))} points"
-        sentence = f"{way.replace('_', ' ')}: {', '.join(parts)}{whole}"
+        of = "" if both is None else f" of {signed(both)} points"
+        sentence = f"{way}: {', '.join(parts)}{of}"
         if "interaction" in sides:
             sentence += f"; {_side('interaction', sides['interaction'], None)}"
         found.append(sentence)
     return found
+
+
+def split_ways(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each way to estimate the split that has an answer, in words, and its sides by name."""
+    for way, sides in document["split"].items():
+        told = [] if sides is None else list(sides.values())
+        if not all(side["delta"] is None and side["verdict"] is None for side in told):
+            yield way.replace("_", " "), sides
+
+
+def whole(sides: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Return what both sides are worth together, or None."""
+    deltas = [sides[name]["delta"] for name in _SIDES]
+    return None if None in deltas else math.fsum(deltas)
+
+
+def headline(document: Mapping[str, Any]) -> list[str]:
+    """Return the answer in sentences: the split, or the changes themselves; then the verdicts."""
+    found = [*_of_sides(document)] or [*_of_changes(document)]
+    found += _of_verdicts(document)
+    left = sum(run["status"] in _UNFINISHED for run in document["runs"])
+    if left:
+        found.append(
+            f"{left} of {len(document['runs'])} runs have not finished: these numbers may still"
+            " move."
+        )
+    return found
+
+
+def _of_sides(document: Mapping[str, Any]) -> Iterator[str]:
+    split = document["split"]
+    sides = split["by_blocks"] or {}
+    if any(side["delta"] is None for side in sides.values()) or not sides:
+        sides = split["by_ladder"] or {}
+    told = [(name, sides[name]) for name in _SIDES if name in sides]
+    if len(told) < 2 or any(side["delta"] is None for _, side in told):
+        return
+    whole, percent = math.fsum(side["delta"] for _, side in told), shares(sides)
+    of, parts = f" of {signed(whole)} points", []
+    for name, side in told:
+        share = f"{percent[name]} %" if percent else ""
+        aside = ", ".join(word for word in (share, side["verdict"]) if word)
+        parts.append(
+            f"{name} changes gave {signed(side['delta'])}{_limits(side['interval'])}{of}"
+            + (f" ({aside})" if aside else "")
+        )
+        of = ""
+    sentence = "; ".join(parts)
+    yield f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
+    base = document["base"]
+    for question, contrasts in by_estimand(document):
+        known = [one for one in contrasts if one["delta"] is not None]
+        if not known:
+            continue
+        most = max(known, key=lambda one: abs(one["delta"]))
+        told = [one["verdict"] for one in known if one["verdict"]]
+        resolved = any(verdict != "unresolved" for verdict in told)
+        verdict = f" ({most['verdict']})" if most["verdict"] and resolved else ""
+        which = f"{len(known)} effects ({question.partition(':')[0]})"
+        none = f"None of {which} is resolved; the largest" if told and not resolved else ""
+        yield (
+            f"{none or f'The largest of {which}'} is {most['label']}:"
+            f" {signed(most['delta'])}{_limits(most['interval'])} points{verdict}."
+        )
+        return
+    if base["value"] is not None:
+        limits = _limits(base["interval"])
+        yield f"The base has {number(base['value'])}{limits} %; no change has a number yet."
+
+
+def _of_verdicts(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which changes help, hurt, are equal and are not resolved, of each question."""
+    for question, contrasts in by_estimand(document):
+        told = []
+        for verdict, verb in _VERBS.items():
+            names = [one["label"] for one in contrasts if one["verdict"] == verdict]
+            if names:
+                shown = ", ".join(names[:_NAMED])
+                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+                told.append(f"{verb} {shown}{more}")
+        if told:
+            yield f"{question.partition(':')[0].capitalize()}: {'; '.join(told)}."
+
+
+def _limits(limits: Sequence[float] | None) -> str:
+    return "" if limits is None else f" {interval(limits)}"
 
 
 def shares(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -142,3 +240,19 @@ def seconds(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def amount(value: float | None) -> str:
+    """Return a number with the letter of its size, as 5.4G."""
+    if value is None:
+        return NOTHING
+    rounded = float(f"{value:.3g}")  # 999.9 is of the next size, and no power of ten
+    for scale, letter in _SCALES:
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:.3g}{letter}"
+    return f"{rounded:.3g}"
+
+
+def memory(value: float | None) -> str:
+    """Return a number of bytes, as 5.4GB."""
+    return NOTHING if value is None else f"{amount(value)}B"

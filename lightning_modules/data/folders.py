@@ -38,6 +38,19 @@ def open_folders(spec: DataSpec) -> Source:
     )
 
 
+def open_validation(spec: DataSpec) -> tuple[tuple[str, ...], FileItems]:
+    """Return the classes and the images to evaluate; no training image is listed.
+
+    The classes are those of the validation folder, which are the same in a set that `open_folders`
+    has opened.
+    """
+    root = existing_folder(spec)
+    _, validation = parts(root)
+    files = sorted(images_below(root, validation))
+    classes = class_names(root, validation, files)
+    return classes, labelled_by_folder(root, validation, files, classes)
+
+
 def existing_folder(spec: DataSpec) -> Path:
     """Return the folder of a spec, made absolute; raise where there is none."""
     if spec.folder is None:

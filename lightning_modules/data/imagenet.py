@@ -48,6 +48,37 @@ def open_imagenet(spec: DataSpec) -> Source:
         return folders.open_folders(DataSpec(spec.name, root))
     root, files = list_files(spec)
     classes = folders.class_names(root, train, files)
+    return Source(
+        name=spec.name,
+        classes=classes,
+        train=folders.labelled_by_folder(root, train, files, classes),
+        validation=_flat_validation(spec, root, validation, files, classes),
+        folder=root,
+        files=files,
+    )
+
+
+def open_validation(spec: DataSpec) -> tuple[tuple[str, ...], FileItems]:
+    """Return the classes and the images to evaluate; no training image is listed."""
+    root = _root(spec)
+    train, validation = folders.parts(root)
+    if not _is_flat(root / validation):
+        return folders.open_validation(DataSpec(spec.name, root))
+    with os.scandir(root / train) as entries:
+        found = (one.name for one in entries if one.is_dir() and not one.name.startswith("."))
+        classes = tuple(sorted(found))
+    files = tuple(sorted(folders.images_below(root, validation)))
+    return classes, _flat_validation(spec, root, validation, files, classes)
+
+
+def _flat_validation(
+    spec: DataSpec,
+    root: Path,
+    validation: str,
+    files: tuple[str, ...],
+    classes: tuple[str, ...],
+) -> FileItems:
+    """Return the images of a flat validation folder, each labelled by the list beside it."""
     names = tuple(
         name
         for name in files
@@ -59,14 +90,7 @@ def open_imagenet(spec: DataSpec) -> Source:
         wnids = _flat_wnids(lists, classes)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{lists[0]} is not a list of labels as text: {error}.") from None
-    return Source(
-        name=spec.name,
-        classes=classes,
-        train=folders.labelled_by_folder(root, train, files, classes),
-        validation=_labelled_by_list(root, validation, names, wnids, classes),
-        folder=root,
-        files=files,
-    )
+    return _labelled_by_list(root, validation, names, wnids, classes)
 
 
 def _root(spec: DataSpec) -> Path:

@@ -62,9 +62,7 @@ def indexed(place: str, memory: Path | None, part: str) -> ShardIndex:
     """
     kept, settled = None, False
     if memory is not None:
-        state, settled = ("", True) if is_address(place) else _state(place)
-        name = hashlib.sha256(f"{_VERSION}\n{place}\n{state}".encode(errors="surrogateescape"))
-        kept = memory / "shard-index" / f"{name.hexdigest()[:32]}.npz"
+        kept, settled = _place_of(place, memory)
         if (known := _recalled(kept)) is not None:
             return known
 
@@ -78,6 +76,18 @@ def indexed(place: str, memory: Path | None, part: str) -> ShardIndex:
     if kept is not None and settled:
         _remember(kept, index)
     return index
+
+
+def is_remembered(place: str, memory: Path) -> bool:
+    """Return whether the index of a shard can be had without reading the shard."""
+    return _place_of(place, memory)[0].is_file()
+
+
+def _place_of(place: str, memory: Path) -> tuple[Path, bool]:
+    """Return where the index of a shard is remembered, and whether the shard is old enough."""
+    state, settled = ("", True) if is_address(place) else _state(place)
+    name = hashlib.sha256(f"{_VERSION}\n{place}\n{state}".encode(errors="surrogateescape"))
+    return memory / "shard-index" / f"{name.hexdigest()[:32]}.npz", settled
 
 
 def read_index(stream: Any, name: str) -> ShardIndex:

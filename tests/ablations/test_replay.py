@@ -15,7 +15,7 @@ import pytest
 from ablations.designs import lay_out
 from ablations.plans import Outcome, Plan
 from ablations.replay import published_plan, replay, replayed
-from ablations.report import FORMATS
+from ablations.report import TEXTS
 from recipes import Kind, load, parse, published
 from recipes.published import Ladder, Number, Rung, Status
 from tests.ablations.conftest import Said
@@ -225,7 +225,7 @@ def test_table_2_stands_beside_the_ladder_and_never_in_it() -> None:
     assert "ablate replay resnet-rs-table-2" in told
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TEXTS)
 @pytest.mark.parametrize("name", published.names())
 def test_every_format_is_ascii_and_ends_in_one_line_break(name: str, form: str) -> None:
     text, _ = replayed(name, form)
@@ -258,7 +258,7 @@ def test_without_a_name_the_choice_is_listed(call: Call) -> None:
     assert call("list", "published").out == said.out
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TEXTS)
 def test_a_replay_is_the_same_on_stdout_and_in_a_file(
     form: str, call: Call, tmp_path: Path
 ) -> None:
@@ -275,3 +275,11 @@ def test_a_replay_that_cannot_be_written_is_told(call: Call, tmp_path: Path) -> 
     said = call("replay", "resnet-rs", "-o", tmp_path)
     assert (said.code, said.out) == (2, "")
     assert f"{tmp_path} cannot be written" in said.err
+
+
+def test_a_ladder_has_a_page_and_a_table_says_what_it_has(call: Call, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert call("replay", "resnet-rs", "--format", "html", "-o", page).code == 0
+    assert "Training changes gave +3.20 of +4.40 points (73 %)" in page.read_text(encoding="utf-8")
+    refused = call("replay", "resnet-rs-table-2", "--format", "html")
+    assert refused.code == 2 and "is a table; choose from table, json" in refused.err

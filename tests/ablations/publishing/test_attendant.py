@@ -91,7 +91,7 @@ def test_a_server_that_fails_changes_no_answer(
     if kind == "slow":
         assert_all_once(server)
         return
-    assert f"{RUNS} runs are not uploaded; `ablate dashboard sync s` does it" in said.err
+    assert f"{RUNS} runs not uploaded; `ablate dashboard sync s` does it" in said.err
     assert len(list((tmp_path / "home/tracking/wandb").glob("offline-run-*"))) == RUNS
     server.mode = "ok"
     synced = asked(tmp_path, server, "dashboard", "sync", "s", "--home", "home")

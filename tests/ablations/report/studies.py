@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablations.designs import lay_out
+from ablations.ledger import Ledger
 from ablations.plans import Outcome, Plan, Run
+from ablations.report import document
+from ablations.report.analysis import analysis_of
+from ablations.report.effects import effects
+from ablations.report.story import Story, gather
 from recipes import Data, Evaluate, Fact, Facts, Model, Optim, Recipe, parse
 
 EFFECTS = {"ls": 1.5, "sd": 1.0, "ra": 0.0, "se": 2.0, "resnetd": -1.5, "ema": 0.5}
@@ -30,11 +35,15 @@ def base_recipe(**facts: str) -> Recipe:
 
 
 def study(
-    spec: str = "ls,sd,se,resnetd", design: str = "ladder", seeds: int = 4, **facts: str
+    spec: str = "ls,sd,se,resnetd",
+    design: str = "ladder",
+    seeds: int = 4,
+    interactions: tuple[str, ...] = (),
+    **facts: str,
 ) -> tuple[Plan, list[Outcome]]:
     """Return a plan whose runs all finished, with effects that add and a little noise."""
     generator = np.random.default_rng(1)
-    layout = lay_out(design, base_recipe(**facts), parse(spec))
+    layout = lay_out(design, base_recipe(**facts), parse(spec), interactions=interactions)
     runs = tuple(
         Run(id=f"{place}-{seed}", arm=arm.name, seed=seed)
         for place, arm in enumerate(layout.arms)
@@ -104,3 +113,32 @@ class Evaluated:
 
     def of(self, arm: str, seed: int) -> NDArray[np.floating] | None:
         return self._rows.get((arm, seed))
+
+
+def story(plan: Plan, outcomes: list[Outcome], ledger: Ledger | None = None) -> Story:
+    """Return what a page shows of a study's outcomes."""
+    answer = analysis_of(plan, outcomes)
+    return gather(
+        plan,
+        outcomes,
+        document(plan, outcomes, answer=answer),
+        effects(plan.layout, answer),
+        {arm: (mean.value, mean.interval) for arm, mean in answer.analysis.means.items()},
+        ledger,
+    )
+
+
+HOSTILE = (
+    "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
+    " $a_{b$ & 'q' \"d\""
+)
+
+
+def hostile() -> tuple[Plan, list[Outcome]]:
+    """Return a study whose names and errors are markup, script and signs of mathematics."""
+    plan, outcomes = study("ls,se")
+    contrasts = tuple(replace(one, label=f"{one.label}{HOSTILE}") for one in plan.layout.contrasts)
+    layout = replace(plan.layout, contrasts=contrasts, notes=(HOSTILE,))
+    renamed = replace(plan, study=f"study{HOSTILE}", base=HOSTILE, layout=layout)
+    failing = replace(outcomes[-1], status="failed", value=None, error=f"ValueError: {HOSTILE}")
+    return renamed, [*outcomes[:-1], failing]

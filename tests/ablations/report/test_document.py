@@ -9,7 +9,7 @@ import pytest
 from ablations import RequestError
 from ablations.designs import DESIGNS, lay_out
 from ablations.plans import Outcome, Run
-from ablations.report import FORMATS, document, render
+from ablations.report import TEXTS, document, render
 from recipes import parse
 from tests.ablations.report.studies import base_recipe, changed, contrast, has_note, study
 
@@ -259,7 +259,7 @@ def test_a_finished_run_without_a_finite_value_is_refused_by_name() -> None:
         document(plan, changed(outcomes, "base", {0}, value=float("nan")))
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TEXTS)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_every_design_is_reported_in_every_format(design: str, form: str) -> None:
     plan, outcomes = study(design=design)

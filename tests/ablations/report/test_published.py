@@ -69,6 +69,19 @@ def test_markdown_cells_read_back() -> None:
     ]
 
 
+def test_latex_has_every_cell_and_its_mark_beside_the_number() -> None:
+    text = render_table(example(), "latex")
+    head, _, body = text.partition(r"\midrule")
+    assert r"model & top1 & delta \\  & \% & points \\" in head
+    assert r"\caption{mine: a title (a source).}" in head and "{@{}lrr@{}}" in head
+    assert [line.strip() for line in body.splitlines()[1:4]] == [
+        r"first\textbar{}one & 81.25 & $+0.5$ \\",
+        r"second & 7\rlap{$^{i}$} & -- \\",
+        r"third & 80 & $-0.25$ \\",
+    ]
+    assert r"\item a note {[}inferred{]}" in body and text.isascii()
+
+
 def test_csv_has_every_value_and_its_status() -> None:
     rows = list(csv.DictReader(io.StringIO(render_table(example(), "csv"))))
     assert [row["top1 %"] for row in rows] == ["81.25", "7", "80"]
