@@ -52,7 +52,13 @@ class Attendant:
         theirs.close()
 
     def finish(self) -> None:
-        """Have the rest published, and say what is left after a bounded time."""
+        """Have the rest published, and say what is left after a bounded time; raises nothing."""
+        try:
+            self._finish()
+        except (OSError, RequestError) as error:  # as another user's files: no fault of the study
+            self._say(f"tracking: runs are not published: {error}")
+
+    def _finish(self) -> None:
         if self._process is None and self._targets and self._lacks():
             self.begin()
         if self._process is None or not self._targets:

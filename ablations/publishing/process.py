@@ -39,13 +39,15 @@ def attend(
         os.nice(_NICE)
     os.environ.clear()
     os.environ.update(environment)
+    _print_into(os.open(os.devnull, os.O_WRONLY))  # the command's stdout is for its result
     ledger = Ledger(home)
     command = _Command(connection)
     try:
         folder = folder_of(ledger, study)
-        folder.mkdir(parents=True, exist_ok=True)
-        _print_into(folder / "log.txt")
         with held(folder, command.give_up_if_late, every=_LOOK_SECONDS) as lease:
+            log = folder / "log.txt"
+            log.unlink(missing_ok=True)
+            _print_into(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666))
             report = _publish(ledger, study, targets, command, lease)
     except _Busy:
         report = _report({"tracking": "another command publishes this study's runs now"})
@@ -153,11 +155,8 @@ class _Command:
                 self._connection.send(("published", online))
 
 
-def _print_into(path: Path) -> None:
-    """Send what this process and the trackers' libraries print into a file, begun anew."""
-    path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-    handle = os.open(path, flags, 0o666)
+def _print_into(handle: int) -> None:
+    """Send what this process and the trackers' libraries print into an open file."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(handle, 1)

@@ -99,6 +99,15 @@ def test_a_server_that_fails_changes_no_answer(
     assert_all_once(server)
 
 
+def test_a_home_that_takes_no_tracking_changes_no_answer(tmp_path: Path, untracked: Said) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/tracking").write_text("in the way")
+    said = ablate(*REQUEST, "--track", "csv,wandb", folder=tmp_path)
+    assert (said.code, numbers(said)) == (0, numbers(untracked)), said.err
+    assert "tracking: runs are not published: NotADirectoryError" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_who_is_not_logged_in_is_told_once_and_uploads_later(
     tmp_path: Path, server: StubServer
 ) -> None:
