@@ -22,6 +22,7 @@ from ablations.asked import (
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger
 from ablations.output import agreed, as_json, say, show_result
+from ablations.version import own_version as own_version
 
 if TYPE_CHECKING:
     from recipes import Facts
@@ -31,16 +32,6 @@ _WATCH_SECONDS = 5.0  # a look at 10,000 runs takes one or two
 
 
 _INTERRUPTED = 130  # exit code where the same command has more to do
-
-
-def own_version() -> str:
-    """Return the version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ablate-recipes")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def run(arguments: argparse.Namespace) -> int:
