@@ -129,7 +129,7 @@ class Attendant:
             elif tracker != "wandb":
                 self._say(f"{tracker}: runs could not be written: {words}")
         trouble, left = told["trouble"].get("wandb"), told["left"]
-        if trouble:
+        if trouble and left:
             self._say(f"W&B: {trouble}; {counted(left)} not uploaded; {sync} does it")
         elif told["offline"] and told["why"]:
             self._say(f"W&B: {counted(told['offline'])} offline: {told['why']}; {sync} uploads")

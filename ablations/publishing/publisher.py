@@ -162,7 +162,8 @@ class Publisher:
             gone = target in self._broken or (target.place is not None and not self.online)
             if failure.status not in TERMINAL or (gone and failure.is_of_tracker):
                 continue
-            entry = self._journal.entry(target, run) or Entry(how=NOWHERE)
+            state = {"status": failure.status, "ended": failure.ended}
+            entry = self._entry(target, run, state) or Entry(how=NOWHERE)
             self._journal.add(
                 target,
                 run,
@@ -247,10 +248,11 @@ class Publisher:
 
         `live` says whether the target takes a run as it goes on: W&B's server, or local files.
         """
-        entry, status = self._entry(target, run, record), record.get("status")
+        entry, status = self._entry(target, run.id, record), record.get("status")
         if status == "running":
             if live and not self._uploads:
-                self._log_new(self._tracker(target, run, record), run)
+                rows = self._rows(run)
+                _log_new(self._tracker(target, run, record), rows)
                 return True
             return False
         offline = entry if entry is not None and entry.how == OFFLINE else None
@@ -262,13 +264,14 @@ class Publisher:
                 self._journal.add(target, run.id, replace(offline, how=ONLINE))
                 return False
         attempt = 1 if entry is None else entry.attempt
+        rows, values = self._rows(run), self._ending(run, record)  # before a run is opened for them
         if live:
             how, folder = ONLINE if target.tracker == "wandb" else WRITTEN, ""
-            self._complete(self._tracker(target, run, record), run, record)
+            _complete(self._tracker(target, run, record), rows, values)
         elif entry is not None and entry.how in (BEGUN, ONLINE):
             return False  # the server has some of it: from a folder its rows would come twice
         else:
-            how, folder = OFFLINE, self._write_offline(target, run, record, attempt)
+            how, folder = OFFLINE, self._write_offline(target, run, attempt, rows, values)
         self._open.pop((target, run.id), None)
         self._failed.pop((target, run.id), None)
         self._journal.add(
@@ -288,13 +291,13 @@ class Publisher:
         self._progress(how == ONLINE)
         return True
 
-    def _entry(self, target: Target, run: Run, record: Mapping[str, Any]) -> Entry | None:
+    def _entry(self, target: Target, run: str, record: Mapping[str, Any]) -> Entry | None:
         """Return what is known of a run as it is now made, or was.
 
         The server keeps the curve of an attempt that has ended. So one that is made again after
         that is another run there; one that was interrupted has not ended, and is the same.
         """
-        entry = self._journal.entry(target, run.id)
+        entry = self._journal.entry(target, run)
         if entry is None or target.place is None or not entry.status or entry.is_at(record):
             return entry
         if record.get("status") not in ("running", *TERMINAL):
@@ -310,7 +313,7 @@ class Publisher:
         """Return the open run of a target, opened now if it is not."""
         if (target, run.id) not in self._open:
             assert self._plan is not None
-            entry = self._entry(target, run, record)
+            entry = self._entry(target, run.id, record)
             attempt = 1 if entry is None else entry.attempt
             about, configuration = self._about(run, attempt)
             if target.place is None:
@@ -333,27 +336,21 @@ class Publisher:
             about = shown.tracked_run(self._plan, run, attempt)
             return about, shown.configuration(self._plan, run, self._ledger, attempt)
 
-    def _log_new(self, tracker: Tracker, run: Run) -> None:
-        """Log the rows of a curve that a tracker has not: a row for every epoch, in order.
-
-        A run that goes on from a checkpoint may have fewer than were logged, until it has them
-        again.
-        """
+    def _rows(self, run: Run) -> list[dict[str, Any]]:
         with _reading():
-            rows = shown.rows_of(run, self._ledger)
-        for row in rows[tracker.sent :]:
-            step = int(row.pop("step", 0))
-            tracker.log_metrics(row, step)
+            return shown.rows_of(run, self._ledger)
 
-    def _complete(self, tracker: Tracker, run: Run, record: Mapping[str, Any]) -> None:
+    def _ending(self, run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
         with _reading():
-            values = shown.ending(run, record, self._ledger)
-        self._log_new(tracker, run)
-        tracker.summarize({name: value for name, value in values.items() if value is not None})
-        tracker.finalize(record.get("status") == "finished")
+            return shown.ending(run, record, self._ledger)
 
     def _write_offline(
-        self, target: Target, run: Run, record: Mapping[str, Any], attempt: int
+        self,
+        target: Target,
+        run: Run,
+        attempt: int,
+        rows: Sequence[Mapping[str, Any]],
+        values: Mapping[str, Any],
     ) -> str:
         """Write a run whole into a folder that can be uploaded, aside first; return its name."""
         assert target.place is not None
@@ -361,7 +358,7 @@ class Publisher:
         about, configuration = self._about(run, attempt)
         tracker = open_wandb(about, aside, target.place, online=False, patience=self._patience)
         tracker.log_hyperparams(configuration)
-        self._complete(tracker, run, record)
+        _complete(tracker, rows, values)
         [made] = (aside / "wandb").glob("offline-run-*")
         for name in ("tmp", "logs"):  # of the client, of no use to who reads or uploads it
             shutil.rmtree(made / name, ignore_errors=True)
@@ -374,3 +371,22 @@ class Publisher:
     def _remove_offline(self, identity: str) -> None:
         for old in self._offline.glob(f"offline-run-*-{identity}"):
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _log_new(tracker: Tracker, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Log the rows of a curve that a tracker has not: a row for every epoch, in order.
+
+    A run that goes on from a checkpoint may have fewer than were logged, until it has them again.
+    """
+    for row in rows[tracker.sent :]:
+        tracker.log_metrics(
+            {name: value for name, value in row.items() if name != "step"}, row.get("step", 0)
+        )
+
+
+def _complete(
+    tracker: Tracker, rows: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
+) -> None:
+    _log_new(tracker, rows)
+    tracker.summarize({name: value for name, value in values.items() if value is not None})
+    tracker.finalize(values["outcome/status"] == "finished")
