@@ -13,14 +13,15 @@ import time
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ablations.frozen import thaw
 from ablations.ledger import TERMINAL, Ledger
 from ablations.plans import Plan, Run
 from ablations.publishing import shown
+from ablations.publishing.failures import Failure, Unreadable, reading_ledger
 from ablations.publishing.journal import BEGUN, NOWHERE, OFFLINE, ONLINE, WRITTEN, Entry, Journal
 from ablations.publishing.targets import Target, folder_of
 from ablations.stages import runs_so_far
@@ -37,33 +38,6 @@ from lightning_modules.tracking import (
 )
 
 _LOCAL = {"csv": open_csv, "tensorboard": open_tensorboard}
-
-
-class _Unreadable(Exception):
-    """What the ledger has of one run cannot be shown; no fault of a tracker."""
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Tell what goes wrong with the ledger from what trackers do wrong."""
-    try:
-        yield
-    except Exception as error:
-        raise _Unreadable(str(error)) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Failure:
-    """Why a run could not be published, in the state in which that was tried."""
-
-    status: str
-    ended: float | None
-    words: str
-    is_of_tracker: bool
-
-    def is_at(self, record: Mapping[str, Any]) -> bool:
-        """Return whether a run is still in that state."""
-        return (self.status, self.ended) == (str(record.get("status")), record.get("ended"))
 
 
 class Publisher:
@@ -99,7 +73,7 @@ class Publisher:
         self._open: dict[tuple[Target, str], Tracker] = {}
         self._broken: set[Target] = set()
         self._in_a_row: dict[Target, set[str]] = {}  # runs that failed since one that did not
-        self._failed: dict[tuple[Target, str], _Failure] = {}
+        self._failed: dict[tuple[Target, str], Failure] = {}
         self._plan: Plan | None = None
         self._plan_of: tuple[int, int] | None = None
         self.trouble: dict[str, str] = {}  # by tracker, in words; the first of each
@@ -115,7 +89,10 @@ class Publisher:
             self.reading = time.monotonic() - began - (self._brought - brought)
 
     def _look(self) -> None:
-        for run in self._runs():
+        runs = self._runs()
+        if self._uploads:  # what failed before comes last: it must not use up the target's patience
+            runs.sort(key=lambda run: self._has_failed(run.id))
+        for run in runs:
             entries = [self._journal.entry(target, run.id) for target in self._targets]
             if all(one is not None and one.is_final for one in entries) and not self._uploads:
                 continue
@@ -125,6 +102,10 @@ class Publisher:
                     return
                 if target not in self._broken:
                     self._try(target, run, record)
+
+    def _has_failed(self, run: str) -> bool:
+        known = (self._journal.entry(target, run) for target in self._targets)
+        return any(one is not None and one.failed for one in known)
 
     def left(self) -> int:
         """Return how many ended runs W&B's server lacks: those in offline folders too."""
@@ -160,7 +141,8 @@ class Publisher:
         """Note which ended runs fail by themselves, so that no command begins with them again."""
         for (target, run), failure in self._failed.items():
             gone = target in self._broken or (target.place is not None and not self.online)
-            if failure.status not in TERMINAL or (gone and failure.is_of_tracker):
+            gone &= failure.is_of_tracker and not self._uploads
+            if failure.status not in TERMINAL or gone:
                 continue
             state = {"status": failure.status, "ended": failure.ended}
             entry = self._entry(target, run, state) or Entry(how=NOWHERE)
@@ -207,7 +189,7 @@ class Publisher:
         What is wrong in the ledger says nothing of the target. Of what is raised elsewhere, one
         run may be the cause, as of a refusal: two in a row mean that the target is gone.
         """
-        of_tracker = not isinstance(error, _Unreadable)
+        of_tracker = not isinstance(error, Unreadable)
         known = error if of_tracker or error.__cause__ is None else error.__cause__
         print(f"{target.tracker}: {run.arm} seed {run.seed}", flush=True)
         print("".join(traceback.format_exception(error)), flush=True)
@@ -215,7 +197,7 @@ class Publisher:
         words = said if of_tracker else f"{run.arm} seed {run.seed}: {said}"
         self.trouble.setdefault(target.tracker, words)
         self._open.pop((target, run.id), None)
-        self._failed[target, run.id] = _Failure(
+        self._failed[target, run.id] = Failure(
             status=str(record.get("status")),
             ended=record.get("ended"),
             words=words,
@@ -240,7 +222,7 @@ class Publisher:
     def _fail_offline(self, target: Target, error: Exception) -> None:
         """Note that not even a folder could be written: it stays at the failure before."""
         print("".join(traceback.format_exception(error)), flush=True)
-        if not isinstance(error, _Unreadable) and not self.online:
+        if not isinstance(error, Unreadable) and not self.online:
             self._broken.add(target)
 
     def _bring(self, target: Target, run: Run, record: Mapping[str, Any], *, live: bool) -> bool:
@@ -332,16 +314,16 @@ class Publisher:
     def _about(self, run: Run, attempt: int) -> tuple[TrackedRun, dict[str, Any]]:
         """Return how a run is called, and its configuration."""
         assert self._plan is not None
-        with _reading():
+        with reading_ledger():
             about = shown.tracked_run(self._plan, run, attempt)
             return about, shown.configuration(self._plan, run, self._ledger, attempt)
 
     def _rows(self, run: Run) -> list[dict[str, Any]]:
-        with _reading():
+        with reading_ledger():
             return shown.rows_of(run, self._ledger)
 
     def _ending(self, run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
-        with _reading():
+        with reading_ledger():
             return shown.ending(run, record, self._ledger)
 
     def _write_offline(

@@ -55,6 +55,22 @@ def test_a_run_that_the_server_refuses_stops_no_other(study: Study, server: Stub
     assert_whole(server, study)
 
 
+@pytest.mark.slow
+def test_runs_that_are_refused_keep_no_upload_from_the_others(
+    study: Study, server: StubServer
+) -> None:
+    study.make()
+    study.publish()
+    server.refused = {identity_of("mine", run.id) for run in study.runs[:2]}
+    first = study.publish(online=True, uploads=True)
+    assert first.left() == len(study.runs)  # two in a row look like a server that is gone
+    second = study.publish(online=True, uploads=True)
+    assert second.left() == len(study.folders()) == 2
+    server.refused = set()
+    assert study.publish(online=True, uploads=True).left() == 0
+    assert_whole(server, study)
+
+
 def test_a_run_made_again_after_its_end_is_another_one_online(
     study: Study, server: StubServer
 ) -> None:
