@@ -207,13 +207,14 @@ class Publisher:
             return
         row = self._in_a_row.setdefault(target, set())
         row.add(run.id)
+        if target.place is not None and self.online:
+            leave_wandb()  # which would go on trying, and lets no second open of a run be
+            self._open = {key: one for key, one in self._open.items() if key[0] != target}
         if target.place is None or not self.online or self._uploads:
             if len(row) > 1:
                 self._broken.add(target)
             return
         self.online = len(row) < 2
-        leave_wandb()  # which would go on trying, and lets no second open of a run be
-        self._open = {key: one for key, one in self._open.items() if key[0] != target}
         try:
             self._bring(target, run, record, live=False)
         except Exception as again:

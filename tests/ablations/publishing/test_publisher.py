@@ -166,6 +166,7 @@ def test_an_interrupted_run_goes_on_where_the_server_has_it(
     assert_whole(server, study)
 
 
+@pytest.mark.slow
 def test_a_dead_server_means_offline_and_a_later_upload(
     study: Study, server: StubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
