@@ -29,6 +29,7 @@ from ablations.option_groups import (
     whole,
 )
 from ablations.output import show_result
+from ablations.version import own_version
 from lightning_modules.files import refuse_everybody
 from recipes import RecipeError
 from recipes.library import is_file_name
@@ -179,7 +180,7 @@ def _build() -> _Parser:
         formatter_class=_Help,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"ablate {commands.own_version()}")
+    parser.add_argument("--version", action="version", version=f"ablate {own_version()}")
     under = parser.add_subparsers(metavar="COMMAND", parser_class=_Parser)
 
     run = _command(under, "run", "train what is missing, then report (the default)", commands.run)

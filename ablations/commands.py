@@ -33,16 +33,6 @@ _WATCH_SECONDS = 5.0  # a look at 10,000 runs takes one or two
 _INTERRUPTED = 130  # exit code where the same command has more to do
 
 
-def own_version() -> str:
-    """Return the version of the installed distribution."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ablate-recipes")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Plan, train what is missing and print the answer."""
     if arguments.dry_run:

@@ -173,7 +173,7 @@ def _check_online(study: str) -> None:
 
 
 def _how(study: str, rope: float | None) -> list[str]:
-    from ablations.commands import own_version
+    from ablations.version import own_version
 
     words = ["ablate", "dashboard", study, *([] if rope is None else ["--rope", f"{rope:g}"])]
     return [f"# ablate {own_version()}, from the ledger", shlex.join(words)]

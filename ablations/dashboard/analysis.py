@@ -100,7 +100,7 @@ def _content(shown: Shown, images: Mapping[str, Path]) -> str:
 
 def _about(document: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
     """Return the configuration of the run: what was analysed, by which version."""
-    from ablations.commands import own_version
+    from ablations.version import own_version
 
     names = ("study", "design", "metric", "protocol", "data", "seeds")
     return {name: document[name] for name in names} | {

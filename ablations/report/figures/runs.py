@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.report.figures.effects import short
 from ablations.report.figures.style import LINES, colour, drawing, grid, panels
-from ablations.report.story import ArmTold, Story
+from ablations.report.story import ZERO, ArmTold, Story
 from ablations.report.words import amount
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CURVES = 8  # that can be told apart
+_LOOKS = {  # colour and mark by an arm's side
+    "base": ("ink", "*"),
+    "training": ("training", "o"),
+    "architecture": ("architecture", "s"),
+    "both": ("ink", "D"),
+    ZERO: ("other", "x"),
+}
 _TITLES = {
     "val/top1": ("accuracy on minival", "top1 (%)"),
     "train/loss": ("training loss", "mean of the epoch"),
@@ -86,8 +93,7 @@ def cost(story: Story) -> Figure | None:
             for (x, y), arm in points:
                 if arm.interval is not None:
                     panel.plot([x, x], arm.interval, color=colour("grid"), linewidth=1.2, zorder=1)
-                role = arm.side if arm.side in ("training", "architecture") else "ink"
-                mark = {"training": "o", "architecture": "s", "both": "D"}.get(arm.side, "*")
+                role, mark = _LOOKS.get(arm.side, ("ink", "*"))
                 panel.plot([x], [y], marker=mark, color=colour(role), linestyle="none", zorder=3)
             panel.step(*zip(*best, strict=True), where="post", color=colour("faint"), linewidth=1)
             panel.set_xlabel(label)
@@ -96,7 +102,7 @@ def cost(story: Story) -> Figure | None:
             _name(panel, [(point, arm.name) for point, arm in points], best)
             grid(panel, "both")
         axes[0].set_ylabel(f"{story.document['metric']} (%)")
-        _sides(figure)
+        _sides(figure, story)
     return figure
 
 
@@ -152,17 +158,14 @@ def _scaled(panel: Any) -> None:
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
 
 
-def _sides(figure: Figure) -> None:
+def _sides(figure: Figure, story: Story) -> None:
     from matplotlib.lines import Line2D
 
+    seen = {arm.side for arm in story.arms}
     made = [
         Line2D([], [], marker=mark, color=colour(role), linestyle="none", label=name)
-        for name, mark, role in (
-            ("base", "*", "ink"),
-            ("training", "o", "training"),
-            ("architecture", "s", "architecture"),
-            ("both", "D", "ink"),
-        )
+        for name, (role, mark) in _LOOKS.items()
+        if name in seen
     ]
     made.append(Line2D([], [], color=colour("faint"), label="best at its cost or below"))
     figure.legend(handles=made, loc="outside lower center", ncols=5, fontsize=8)

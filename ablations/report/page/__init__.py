@@ -18,6 +18,7 @@ from ablations.report.effects import LACK_OF_FIT
 from ablations.report.figures import draw
 from ablations.report.figures.style import ROLES, for_page
 from ablations.report.story import Story
+from ablations.version import own_version
 
 if TYPE_CHECKING:
     from ablations.report.flips import Flips
@@ -34,12 +35,19 @@ _SECTIONS = {
     "runs": "runs",
     "doubt": "doubts",
 }
+_NOTHING: dict[str, Any] = {  # a certificate of which nothing is known
+    "arm": "?",
+    "parent": None,
+    "declared": {},
+    "changed": {},
+    "unchanged": (),
+    "wrong": (),
+    "treated": False,
+}
 _OF_STUDIES = ("curves", "cost", "certificates", "runs")  # published numbers have none
 _CAPTIONS = {
     "waterfall": "From the base to the full recipe. A thin line is the interval of the step's own"
-    " effect; a thick grey one is the range of what the same change was worth in the other orders"
-    " that were trained (mean differences of all pairs of arms that differ in it alone; no"
-    " interval).",
+    " effect.",
     "forest": "Every effect with its interval; thin lines hold all at once (Bonferroni). The"
     " shape is the verdict: triangle up helps, down hurts, square equal, circle unresolved, diamond"
     " none.",
@@ -77,6 +85,7 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         "signed": words.signed,
         "amount": words.amount,
         "decision": words.decision,
+        "probability": words.probability,
         "value": _shown,
         "names": lambda text: escape(text).replace(",", Markup(",<wbr>")),
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
@@ -95,7 +104,7 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         base=words.estimated(base["value"], base["interval"]),
         sections=[*_sections(story, flips)],
         figures=figures,
-        captions=_CAPTIONS,
+        captions=_captions(story),
         marks=_MARKS,
         questions=[*_questions(story)],
         values={arm.name: arm.value for arm in story.arms},
@@ -103,12 +112,13 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         gaps=" ".join(_gaps(story)),
         arms=story.arms,
         flips=flips,
-        certificates=[one for one in story.certificates if "damaged" not in one],
+        certificates=[{**_NOTHING, **one} for one in story.certificates if "damaged" not in one],
         runs=story.runs,
         environments=story.environments,
         missing=[*_missing(story)],
+        uneven=any(arm.n < arm.runs for arm in story.arms),
         published=story.published,
-        version=_version(),
+        version=own_version(),
         live=live,
         policy=_policy(script, live),
         style=Markup(_style()),
@@ -122,6 +132,17 @@ def _sections(story: Story, flips: Flips | None) -> Iterator[tuple[str, str]]:
         if name == "images" and flips is None or story.published and name in _OF_STUDIES:
             continue
         yield name, title
+
+
+def _captions(story: Story) -> dict[str, str]:
+    found = dict(_CAPTIONS)
+    if any(step.band is not None for step in story.steps):
+        found["waterfall"] += (
+            " A thick grey one is the range of what the same change was worth in all orders that"
+            " were trained: over all pairs of arms that differ in it alone, on the seeds that both"
+            " have; without an interval."
+        )
+    return found
 
 
 def _questions(story: Story) -> Iterator[tuple[str, list[tuple[Mapping[str, Any], Any]]]]:
@@ -189,9 +210,3 @@ def _policy(script: str, live: bool) -> str:
 
 def _file(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
-
-
-def _version() -> str:
-    from ablations.commands import own_version
-
-    return own_version()
