@@ -22,6 +22,7 @@ from ablations.dashboard.server import ServerError, keep_boards, recall_boards
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
 from ablations.output import as_json, say, show_result
+from ablations.version import own_version
 
 if TYPE_CHECKING:
     from ablations.plans import Plan
@@ -173,8 +174,6 @@ def _check_online(study: str) -> None:
 
 
 def _how(study: str, rope: float | None) -> list[str]:
-    from ablations.version import own_version
-
     words = ["ablate", "dashboard", study, *([] if rope is None else ["--rope", f"{rope:g}"])]
     return [f"# ablate {own_version()}, from the ledger", shlex.join(words)]
 

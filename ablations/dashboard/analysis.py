@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.dashboard.server import in_words, recall_boards
 from ablations.ledger import Ledger
+from ablations.version import own_version
 from recipes.identity import digest
 
 if TYPE_CHECKING:
@@ -100,8 +101,6 @@ def _content(shown: Shown, images: Mapping[str, Path]) -> str:
 
 def _about(document: Mapping[str, Any], shown: Shown) -> dict[str, Any]:
     """Return the configuration of the run: what was analysed, by which version."""
-    from ablations.version import own_version
-
     names = ("study", "design", "metric", "protocol", "data", "seeds")
     return {name: document[name] for name in names} | {
         "base": document["base"]["recipe"],

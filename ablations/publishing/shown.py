@@ -12,15 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 from ablations.ledger import Ledger
+from ablations.named import key_of, kind_of, side_of
 from ablations.plans import BASE, Arm, Plan, Run
 from lightning_modules.files import read_json
 from lightning_modules.tracking import TrackedRun
-from recipes import Component
 from recipes.identity import digest
 from recipes.text import plain
 from recipes.tree import leaves
 
 COMPONENT = "component/"  # in the configuration: before a component's key, true or false
+NO_SIDE = "none"  # of the base, in the configuration
 
 
 def identity_of(study: str, run: str) -> str:
@@ -31,7 +32,7 @@ def identity_of(study: str, run: str) -> str:
 def tracked_run(plan: Plan, run: Run) -> TrackedRun:
     """Return how trackers call a run."""
     arm = plan.layout.arm(run.arm)
-    kinds = {kind for one in arm.components if (kind := _kind(plan, one))}
+    kinds = {kind_of(plan.layout, one) for one in arm.components} - {""}
     return TrackedRun(
         identity=identity_of(plan.study, run.id),
         study=plan.study,
@@ -58,7 +59,7 @@ def configuration(plan: Plan, run: Run, ledger: Ledger) -> dict[str, Any]:
         "data": plan.data,
         "base": plan.base,
         "design": plan.layout.design,
-        "side": side_of(plan, arm),
+        "side": NO_SIDE if (side := side_of(plan.layout, arm)) == BASE else side,
         "step": ladder_of(plan).get(run.arm),
         "components": [str(one) for one in arm.components],
         **{f"{COMPONENT}{key}": key in own for key in keys_of(plan)},
@@ -114,11 +115,6 @@ def rows_of(run: Run, ledger: Ledger) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
 
-def key_of(component: Component) -> str:
-    """Return a component's key; of a user's own, whose code is not imported, what it was named."""
-    return str(getattr(component, "key", None) or str(component).partition("(")[0])
-
-
 def keys_of(plan: Plan) -> tuple[str, ...]:
     """Return the keys of the components that any arm of a plan has, in the order of the arms."""
     return _keys(plan.layout.arms)
@@ -129,13 +125,6 @@ def _keys(arms: tuple[Arm, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key_of(one) for arm in arms for one in arm.components))
 
 
-def side_of(plan: Plan, arm: Arm) -> str:
-    """Return which sides an arm's components are of: none, training, architecture or both."""
-    kinds = {_kind(plan, one) for one in arm.components} - {""}
-    sides = {"architecture" if kind == "architecture" else "training" for kind in kinds}
-    return "both" if len(sides) == 2 else next(iter(sides), "none")
-
-
 def ladder_of(plan: Plan) -> dict[str, int]:
     """Return the step of every arm on the ladder: 0 is the base."""
     steps = [one for one in plan.layout.contrasts if one.estimand == "in_order" and one.weights]
@@ -144,14 +133,6 @@ def ladder_of(plan: Plan) -> dict[str, int]:
         if one.treatment is not None:
             found.setdefault(one.treatment, len(found))
     return found
-
-
-def _kind(plan: Plan, component: Component) -> str:
-    kind = getattr(component, "kind", None)
-    if kind is None:  # a user's own: what its contrasts say
-        named = [one.kind for one in plan.layout.contrasts if one.component == str(component)]
-        kind = next((one for one in named if one is not None), None)
-    return "" if kind is None else str(kind.value)
 
 
 def _environment(run: Run, ledger: Ledger) -> dict[str, Any]:

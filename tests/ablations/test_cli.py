@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ablations.cli import COMMANDS
-from ablations.commands import own_version
 from ablations.designs import DESIGNS
+from ablations.version import own_version
 from lightning_modules.data import DATA_FORMATS
 from recipes import load, loads, parse, published, stack
 from recipes.components import BUNDLES, TABLE
