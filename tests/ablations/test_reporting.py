@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,3 +122,16 @@ def test_a_user_s_own_component_is_drawn_though_its_code_is_not_imported(
     assert "nowhere:Smooth" in render_page(told)
     said = call("report", finished.study, "--home", home, "--format", "html")
     assert said.code == 0, said.err
+
+
+def test_a_page_and_figures_load_no_torch(finished: Finished, home: Path, tmp_path: Path) -> None:
+    words = ["report", finished.study, "--home", str(home), "--format", "html", "-o", "page.html"]
+    code = (
+        "import sys\nfrom ablations.cli import main\n"
+        f"code = main({[*words, '--figures', 'there']!r})\n"
+        f"print(code, sorted({{'torch', 'timm', 'pytorch_lightning', 'wandb'}} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0 []\n"
