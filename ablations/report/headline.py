@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ablations.plans import FAILED
 from ablations.report.words import SIDES, by_estimand, interval, is_zero, number, shares, signed
 
 _VERBS = {
@@ -22,13 +24,25 @@ def headline(document: Mapping[str, Any]) -> list[str]:
     """Return the answer in sentences: the split, or the changes themselves; then the verdicts."""
     found = [*_of_sides(document)] or [*_of_changes(document)]
     found += _of_verdicts(document)
-    left = sum(run["status"] in _UNFINISHED for run in document["runs"])
+    return [*found, *_of_runs(document)]
+
+
+def _of_runs(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the numbers lack: runs that failed or are left, intervals, verdicts."""
+    runs, told = document["runs"], document["contrasts"]
+    left = sum(run["status"] in _UNFINISHED for run in runs)
+    broken = Counter(run["status"] for run in runs if run["status"] in FAILED)
+    if broken:
+        kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in broken.items())
+        yield f"{broken.total()} of {len(runs)} runs failed ({kinds})."
     if left:
-        found.append(
-            f"{left} of {len(document['runs'])} runs have not finished: these numbers may still"
-            " move."
-        )
-    return found
+        yield f"{left} of {len(runs)} runs have not finished: these numbers may still move."
+    known = [one for one in told if one["delta"] is not None]
+    if known and all(run["seed"] is not None for run in runs):  # else they are published ones
+        if not any(one["interval"] for one in known):
+            yield "No interval and no verdict: there are too few runs to say how sure this is."
+        elif not any(one["verdict"] for one in known):
+            yield "No verdict: there are too few runs for one."
 
 
 def _of_sides(document: Mapping[str, Any]) -> Iterator[str]:
@@ -85,15 +99,20 @@ def _of_verdicts(document: Mapping[str, Any]) -> Iterator[str]:
     for question, contrasts in by_estimand(document):
         told = []
         for verdict, verb in _VERBS.items():
-            names = [
-                one["label"] for one in contrasts if one["verdict"] == verdict and not is_zero(one)
-            ]
+            names = [one["label"] for one in contrasts if _has(one, verdict)]
             if names:
                 shown = ", ".join(names[:_NAMED])
                 more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
                 told.append(f"{verb} {shown}{more}")
         if told:
             yield f"{question.partition(':')[0].capitalize()}: {'; '.join(told)}."
+
+
+def _has(contrast: Mapping[str, Any], verdict: str) -> bool:
+    """Return whether a change has a number and this verdict on it."""
+    return (
+        contrast["verdict"] == verdict and contrast["delta"] is not None and not is_zero(contrast)
+    )
 
 
 def _limits(limits: Sequence[float] | None) -> str:

@@ -172,6 +172,8 @@ def _arms(
         mine, arm = by_arm.get(name, []), known.get(name)
         finished = [one for one in mine if one.status == "finished"]
         value, interval = means.get(name, (None, None))
+        if interval is not None:  # an accuracy lies within these, whatever a t limit says
+            interval = (max(interval[0], 0.0), min(interval[1], 100.0))
         yield ArmTold(
             name=name,
             components=() if arm is None else tuple(map(str, arm.components)),

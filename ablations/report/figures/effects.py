@@ -219,18 +219,18 @@ def split(story: Story) -> Figure | None:
     ways = {
         way: sides
         for way, sides in story.document["split"].items()
-        if sides and any(side["delta"] is not None for side in sides.values())
+        if sides and sum(_is_told(side) for side in sides.values()) > 1
     }
     if not ways:
         return None
     with drawing():
         figure, axes = panels(3.0 * len(ways) + 0.6, 2.9, len(ways))
         for panel, (way, sides) in zip(axes, ways.items(), strict=True):
-            names = [name for name in _SIDES if name in sides]
+            names = [name for name in _SIDES if name in sides and _is_told(sides[name])]
             for place, name in enumerate(names):
                 side = sides[name]
                 if side["delta"] is None:
-                    panel.annotate(side["verdict"] or "not trained", (place, 0), ha="center")
+                    _say(panel, place, 0.0, side["verdict"])
                     continue
                 panel.bar(
                     place,
@@ -254,6 +254,10 @@ def split(story: Story) -> Figure | None:
             grid(panel, "y")
         axes[0].set_ylabel("points")
     return figure
+
+
+def _is_told(side: Mapping[str, Any]) -> bool:
+    return side["delta"] is not None or side["verdict"] is not None
 
 
 def interactions(story: Story) -> Figure | None:

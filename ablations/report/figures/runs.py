@@ -33,6 +33,8 @@ def curves(story: Story) -> Figure | None:
         return None
     wanted = shown_arms(story)
     with drawing():
+        from matplotlib.ticker import MaxNLocator
+
         figure, axes = panels(4.2 * len(story.curves) + 0.4, 3.4, len(story.curves))
         for panel, (name, by_arm) in zip(axes, story.curves.items(), strict=True):
             for place, arm in enumerate(wanted):
@@ -55,21 +57,37 @@ def curves(story: Story) -> Figure | None:
             title, label = _TITLES[name]
             panel.set_title(title)
             panel.set_xlabel("epoch")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_ylabel(label)
             grid(panel, "y")
-        lines, labels = axes[0].get_legend_handles_labels()
-        figure.legend(lines, labels, loc="outside lower center", ncols=2, fontsize=8)
+        drawn = {
+            label: line
+            for panel in axes
+            for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
 def shown_arms(story: Story) -> list[str]:
-    """Return the arms whose curves are drawn: the base, the full recipe, then as in the plan."""
-    known = [
-        arm.name for arm in story.arms if any(arm.name in one for one in story.curves.values())
-    ]
-    most = max(story.arms, key=lambda arm: len(arm.components), default=None)
-    first = [name for name in known[:1] + ([most.name] if most else []) if name in known]
-    return list(dict.fromkeys([*first, *known]))[:_CURVES]
+    """Return the arms whose curves are drawn: all, or the base, the full recipe and the extremes.
+
+    These are the arms that end farthest from the base, in the plan's order.
+    """
+    known = [arm for arm in story.arms if any(arm.name in one for one in story.curves.values())]
+    if not known:
+        return []
+    full = max(known, key=lambda arm: len(arm.components))
+    base = known[0].value
+
+    def distance(arm: ArmTold) -> float:
+        return 0.0 if arm.value is None or base is None else abs(arm.value - base)
+
+    others = [arm for arm in known[1:] if arm is not full]
+    farthest = sorted(others, key=distance, reverse=True)[: _CURVES - 2]
+    chosen = {id(arm) for arm in (known[0], full, *farthest)}
+    rest = [arm.name for arm in others if id(arm) in chosen]
+    return list(dict.fromkeys([known[0].name, full.name, *rest]))
 
 
 def cost(story: Story) -> Figure | None:
@@ -167,5 +185,6 @@ def _sides(figure: Figure, story: Story) -> None:
         for name, (role, mark) in _LOOKS.items()
         if name in seen
     ]
-    made.append(Line2D([], [], color=colour("faint"), label="best at its cost or below"))
+    if sum(arm.value is not None for arm in story.arms) > 1:
+        made.append(Line2D([], [], color=colour("faint"), label="best at its cost or below"))
     figure.legend(handles=made, loc="outside lower center", ncols=5, fontsize=8)

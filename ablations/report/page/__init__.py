@@ -14,9 +14,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ablations.report import words
-from ablations.report.effects import LACK_OF_FIT
 from ablations.report.figures import draw
 from ablations.report.figures.style import ROLES, for_page
+from ablations.report.page import captions
 from ablations.report.story import Story
 from ablations.version import own_version
 
@@ -45,22 +45,6 @@ _NOTHING: dict[str, Any] = {  # a certificate of which nothing is known
     "treated": False,
 }
 _OF_STUDIES = ("curves", "cost", "certificates", "runs")  # published numbers have none
-_CAPTIONS = {
-    "waterfall": "From the base to the full recipe. A thin line is the interval of the step's own"
-    " effect.",
-    "forest": "Every effect with its interval; thin lines hold all at once (Bonferroni). The"
-    " shape is the verdict: triangle up helps, down hurts, square equal, circle unresolved, diamond"
-    " none.",
-    "split": "What training and architecture changes are worth, in the order of the ladder and, by"
-    " the four arms none, training, architecture and both, wherever they stand.",
-    "interactions": "What two changes are worth together beyond each by itself, in points: a mean"
-    " over all squares of trained arms with neither, either and both; blue more, orange less. Those"
-    " with a verdict were asked for; the others have no interval.",
-    "curves": "Mean over the seeds; the band is from the lowest to the highest seed. Minival is"
-    " held out of training; the tables' numbers are of other images.",
-    "cost": "Accuracy beside what an arm costs, with its interval. The grey line joins the arms"
-    " that none beats at their cost or below.",
-}
 
 
 def render_page(story: Story, flips: Flips | None = None, *, live: bool = False) -> str:
@@ -90,10 +74,10 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         "names": lambda text: escape(text).replace(",", Markup(",<wbr>")),
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
     }
-    document = story.document
+    document, words_of = story.document, captions.captions(story)
     script = _file("page.js") + (_file("live.js") if live else "")
     figures = {
-        name: Markup(for_page(figure, name, _CAPTIONS[name]))  # noqa: S704 - made here, not given
+        name: Markup(for_page(figure, name, words_of[name]))  # noqa: S704 - made here, not given
         for name, figure in draw(story).items()
     }
     base = document["base"]
@@ -104,12 +88,14 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         base=words.estimated(base["value"], base["interval"]),
         sections=[*_sections(story, flips)],
         figures=figures,
-        captions=_captions(story),
+        captions=words_of,
         marks=_MARKS,
         questions=[*_questions(story)],
         values={arm.name: arm.value for arm in story.arms},
-        split_sentences=words.split_sentences(document),
-        gaps=" ".join(_gaps(story)),
+        split_sentences=words.split_sentences(document) if "split" in figures else [],
+        why_no_split=captions.why_no_split(story),
+        why_no_pairs=captions.why_no_pairs(story),
+        damaged=[str(one["damaged"]) for one in story.certificates if "damaged" in one],
         arms=story.arms,
         flips=flips,
         certificates=[{**_NOTHING, **one} for one in story.certificates if "damaged" not in one],
@@ -129,20 +115,10 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
 
 def _sections(story: Story, flips: Flips | None) -> Iterator[tuple[str, str]]:
     for name, title in _SECTIONS.items():
-        if name == "images" and flips is None or story.published and name in _OF_STUDIES:
+        without = flips is None or not (flips.groups or flips.note)
+        if name == "images" and without or story.published and name in _OF_STUDIES:
             continue
         yield name, title
-
-
-def _captions(story: Story) -> dict[str, str]:
-    found = dict(_CAPTIONS)
-    if any(step.band is not None for step in story.steps):
-        found["waterfall"] += (
-            " A thick grey one is the range of what the same change was worth in all orders that"
-            " were trained: over all pairs of arms that differ in it alone, on the seeds that both"
-            " have; without an interval."
-        )
-    return found
 
 
 def _questions(story: Story) -> Iterator[tuple[str, list[tuple[Mapping[str, Any], Any]]]]:
@@ -153,18 +129,6 @@ def _questions(story: Story) -> Iterator[tuple[str, list[tuple[Mapping[str, Any]
     }
     for question, same in words.by_estimand(story.document):
         yield question, [(one, rows[id(one)]) for one in same]
-
-
-def _gaps(story: Story) -> Iterator[str]:
-    """Yield what the sum of the effects says of interactions."""
-    for row in story.effects:
-        if row["name"] == LACK_OF_FIT and row["delta"] is not None:
-            limits = None if row["low"] is None else (row["low"], row["high"])
-            yield (
-                f"The effects ({str(row['estimand']).replace('_', ' ')}) sum to"
-                f" {words.signed(row['delta'])} {words.interval(limits)} points more than the full"
-                " recipe is over the base."
-            )
 
 
 def _missing(story: Story) -> Iterator[str]:

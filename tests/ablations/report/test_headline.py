@@ -78,6 +78,18 @@ def test_runs_that_are_left_are_said_last() -> None:
     assert headline(document(plan, left))[-1].startswith("2 of 16 runs have not finished")
 
 
+def test_failures_and_what_there_are_too_few_runs_for_are_told() -> None:
+    plan, outcomes = study("ls,se")
+    broken = changed(outcomes, "ls", {0, 1, 2, 3}, status="diverged", value=None)
+    told = headline(document(plan, broken))
+    assert "4 of 16 runs failed (4 diverged)." in told
+    assert not any("+ls" in sentence for sentence in told)  # it has no number
+    few, one = study("ls,se", seeds=1)
+    assert headline(document(few, one))[-1].startswith("No interval and no verdict: ")
+    two, pairs = study("ls", design="one-at-a-time", seeds=2)
+    assert headline(document(two, pairs))[-1] == "No verdict: there are too few runs for one."
+
+
 def test_a_base_alone_is_told_as_such() -> None:
     assert headline(about(split={"by_ladder": {}, "by_blocks": None})) == [
         "The base has 79.00 %; no change has a number yet."

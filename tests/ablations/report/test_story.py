@@ -107,6 +107,13 @@ def test_steps_end_before_one_without_a_number() -> None:
     assert [step.label for step in told.steps] == ["+ls"] and told.planned == 3
 
 
+def test_an_accuracy_s_interval_lies_between_0_and_100() -> None:
+    plan, outcomes = study("ls", seeds=2)
+    low = [replace(one, value=1.0 + 6 * one.run.seed) for one in outcomes]
+    for arm in story(plan, low).arms:
+        assert arm.interval is not None and arm.interval[0] == 0.0
+
+
 def test_arms_say_what_they_change_what_they_cost_and_how_much_of_them_is_there() -> None:
     plan, outcomes = study("ls,se")
     told = story(plan, changed(outcomes, "ls", {1}, status="diverged", value=None))
