@@ -20,6 +20,8 @@ from typing import Any, Protocol
 
 TRACKERS = ("wandb", "tensorboard", "csv")
 AXIS = "epoch"  # of every curve in W&B
+# Letters that W&B takes: it answers 400 to a longer job type or name, its client refuses a tag.
+LONGEST_JOB_TYPE, LONGEST_TAG, LONGEST_NAME = 64, 64, 128
 _FILES = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # what the client writes elsewhere by itself
 
 
@@ -168,16 +170,29 @@ def _settings(wandb: Any, patience: Patience) -> Any:
     )
 
 
+def wandb_asked() -> tuple[str, str]:
+    """Return `disabled` or `offline` where a variable of the client asks for it, and which.
+
+    Both are empty where they leave it open. Loads no client.
+    """
+    mode, off = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DISABLED", "")
+    if mode.lower() == "disabled":
+        return "disabled", f"WANDB_MODE={mode}"
+    if off.lower() in ("1", "true", "t", "yes", "y", "on"):
+        return "disabled", f"WANDB_DISABLED={off}"
+    if mode.lower() in ("offline", "dryrun"):
+        return "offline", f"WANDB_MODE={mode}"
+    return "", ""
+
+
 def wandb_state() -> tuple[str, str]:
     """Return whether W&B is `online`, `offline` or `disabled` here, and why, in words.
 
-    `WANDB_MODE` decides; without it, whether the client finds a key. Asks no server.
+    The client's variables decide; without them, whether it finds a key. Asks no server.
     """
-    mode = os.environ.get("WANDB_MODE", "").lower()
-    if mode == "disabled" or os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
-        return "disabled", "WANDB_MODE=disabled"
-    if mode in ("offline", "dryrun"):
-        return "offline", f"WANDB_MODE={mode}"
+    mode, why = wandb_asked()
+    if mode:
+        return mode, why
     if is_logged_in():
         return "online", "there is a key"
     return "offline", "nobody is logged in (`wandb login`, or WANDB_API_KEY)"

@@ -50,6 +50,10 @@ class StubRun:
         return [json.loads(self.lines[offset]) for offset in sorted(self.lines)]
 
 
+class Refused(Exception):
+    """What the service answers 400 to, with its words."""
+
+
 class StubServer:
     """The server, as a context. `mode` may be changed while it serves.
 
@@ -60,6 +64,7 @@ class StubServer:
         assert mode in MODES, mode
         self.mode, self.delay = mode, delay
         self.runs: dict[str, StubRun] = {}
+        self.refused: set[str] = set()  # ids of runs that it does not take
         self.views: dict[str, dict[str, Any]] = {}  # reports and workspaces, by id
         self.operations: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.requests: list[tuple[str, str]] = []  # method and path
@@ -163,6 +168,13 @@ class StubServer:
 
     def _upserted(self, said: dict[str, Any]) -> dict[str, Any]:
         name = said.get("name") or ""
+        if name in self.refused:
+            raise Refused(f"run {name} was deleted")
+        for key, longest in _LONGEST.items():
+            texts = said.get(key) or []
+            for text in [texts] if isinstance(texts, str) else texts:
+                if len(text) > longest:
+                    raise Refused(f"invalid {key} {text!r}: at most {longest} letters")
         new = name not in self.runs
         run = self.runs.setdefault(name, StubRun(name))
         run.upserts += 1
@@ -230,6 +242,8 @@ def dead_address() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
+# Of what describes a run; that the service has one for groups is a guess.
+_LONGEST = {"jobType": 64, "tags": 64, "displayName": 128, "groupName": 128}
 _OF_A_PROJECT = {"entityName": ENTITY, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False}
 _OF_A_PROJECT |= {"user": None}
 
@@ -284,8 +298,11 @@ class _Answers(BaseHTTPRequestHandler):
             stub.requests.append((self.command, self.path))
             if stub.mode == "broken":
                 self._send(500, {"error": "broken"})
-            else:
+                return
+            try:
                 self._send(200, self._found(stub, body))
+            except Refused as refused:
+                self._send(400, {"errors": [{"message": str(refused)}]})
 
     def _found(self, stub: StubServer, body: bytes) -> Any:
         if self.path.startswith("/graphql"):

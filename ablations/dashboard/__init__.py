@@ -166,7 +166,7 @@ def _check_online(study: str) -> None:
 
     state, why = wandb_state()
     if state != "online":
-        remedy = ": unset it" if why.startswith("WANDB_MODE") else ""
+        remedy = ": unset it" if why.startswith("WANDB_") else ""
         raise RequestError(
             f"a dashboard is made on W&B's server, but {why}{remedy}; for a page that needs no"
             f" account: ablate report {study} --format html"

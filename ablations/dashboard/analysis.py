@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.dashboard.server import in_words, recall_boards
 from ablations.ledger import Ledger
+from ablations.publishing.shown import group_of
 from ablations.version import own_version
 from recipes.identity import digest
 
@@ -49,7 +50,7 @@ def log_analysis(
     tables = {"effects": shown.effects, "arms": shown.arms, "recipes": shown.recipes}
     run = TrackedRun(
         identity=digest([shown.study, ANALYSIS]),
-        study=shown.study,
+        study=group_of(shown.study),
         arm=ANALYSIS,
         name=ANALYSIS,
         tags=(ANALYSIS,),

@@ -19,7 +19,7 @@ from wandb_workspaces import expr
 from ablations.dashboard.analysis import ANALYSIS, FIGURES
 from ablations.dashboard.server import in_words, is_gone
 from ablations.dashboard.shown import Shown, safe
-from ablations.publishing.shown import COMPONENT
+from ablations.publishing.shown import COMPONENT, group_of, tag_of
 from lightning_modules.tracking import AXIS
 
 CURVES = {"val/top1": "top-1 on minival (%)", "train/loss": "loss in training"}
@@ -66,7 +66,7 @@ def save_workspace(shown: Shown, place: Place, url: str | None) -> tuple[str, bo
     board.sections = list(_sections(shown, place))
     board.settings = workspaces.WorkspaceSettings(x_axis=AXIS, max_runs=_MOST_GROUPS)
     board.runset_settings = workspaces.RunsetSettings(
-        filters=expr.And(expr.Metric("Group") == shown.study),
+        filters=expr.And(expr.Metric("Group") == group_of(shown.study)),
         order=[expr.Ordering(expr.Config("step"), ascending=True)],
         pinned_columns=[
             "config:arm.value",
@@ -185,7 +185,7 @@ def _tables(place: Place, *wanted: str) -> Iterable[Any]:
 
 def _blocks(shown: Shown, place: Place, made: Sequence[str]) -> Iterable[Any]:
     analysis = [_runs(place, "analysis", [expr.Metric("ID") == place.analysis])]
-    trained = [expr.Metric("Group") == shown.study, expr.Metric("JobType") != ANALYSIS]
+    trained = [expr.Metric("Group") == group_of(shown.study), expr.Metric("JobType") != ANALYSIS]
     for sentence in (*shown.headline, *shown.split):
         yield reports.P(sentence)  # as text: nothing in it is markup
     yield reports.H2("Effects")
@@ -242,7 +242,8 @@ def _has(key: str) -> tuple[Any, Any] | None:
         has = expr.Config(f"{COMPONENT}{key}")
         return has == True, has == False  # noqa: E712
     if re.fullmatch(r"[\w.:/-]+", key):
-        return expr.Tags().isin([key]), expr.Tags().notin([key])
+        tag = tag_of(key)
+        return expr.Tags().isin([tag]), expr.Tags().notin([tag])
     return None
 
 

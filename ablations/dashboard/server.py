@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from lightning_modules.files import write_json
 SCHEMA = 1
 KEPT = "dashboard.json"  # beside the plan
 _LONGEST = 400  # of what the client says
+_ASKING = "_url_to_viewspec"  # of the client's functions
 # What the service says of a view that somebody has deleted.
 _GONE = ("not found", "not find", "no such")
 
@@ -38,9 +40,14 @@ def in_words(doing: str) -> Iterator[None]:
 def is_gone(error: Exception) -> bool:
     """Return whether an error of loading a view says that there is none on the server.
 
-    Where the service answers with no view and no word, the client looks into it: a TypeError.
+    Where the service answers with no view and no word, the client looks into it where it has just
+    asked (`_ASKING`): a TypeError there. One of another place is no word of the server.
     """
-    return isinstance(error, TypeError) or any(one in str(error).lower() for one in _GONE)
+    if isinstance(error, TypeError):
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        last = frames[-1].f_code.co_name if frames else ""
+        return last == _ASKING and "'NoneType'" in str(error)
+    return any(one in str(error).lower() for one in _GONE)
 
 
 @dataclass(frozen=True, kw_only=True)

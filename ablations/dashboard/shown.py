@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Cell = str | float | int | None
 
-# Of `ablations.report.effects.EFFECTS`: what a reader compares. The rest is in `--format csv`.
+# Of `ablations.report.effects.EFFECTS`: what a reader compares. The rest is in `Study.effects`.
 EFFECTS = (
     "name", "family", "estimand", "component", "delta", "low", "high", "simultaneous_low",
     "simultaneous_high", "p", "p_holm", "n", "verdict",

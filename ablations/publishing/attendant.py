@@ -1,7 +1,8 @@
 """How a command has its study's runs published by a process beside it, and how it ends that.
 
-The command waits for it at its own end alone, for a bounded time, and then says what is left. If
-the process is lost, the next command publishes the rest. Loads no tracker and no torch.
+The command waits for it at its own end alone: a minute for W&B's server, and as long as runs go
+into files one after the other (a minute at most for each). Then it says what is left. If the
+process is lost, the next command publishes the rest. Loads no tracker and no torch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ablations.publishing.process import FINISH, STOP, attend
 from ablations.publishing.targets import Target, counted, folder_of
 from lightning_modules.forking import cause_of_death
 
-WAIT_SECONDS = 60.0  # of a command, for W&B's server; or for the next run that goes into files
+WAIT_SECONDS = 60.0  # of a command, for W&B's server in all; anew for each run put into files
 _STOP_SECONDS = 10.0  # of a command that is interrupted
 
 
@@ -52,7 +53,7 @@ class Attendant:
         theirs.close()
 
     def finish(self) -> None:
-        """Have the rest published, and say what is left after a bounded time; raises nothing."""
+        """Have the rest published, and say what is left after the wait; raises nothing."""
         try:
             self._finish()
         except (OSError, RequestError) as error:  # as another user's files: no fault of the study
@@ -128,13 +129,13 @@ class Attendant:
             elif tracker != "wandb":
                 self._say(f"{tracker}: runs could not be written: {words}")
         trouble, left = told["trouble"].get("wandb"), told["left"]
-        if trouble:
+        if trouble and left:
             self._say(f"W&B: {trouble}; {counted(left)} not uploaded; {sync} does it")
         elif told["offline"] and told["why"]:
             self._say(f"W&B: {counted(told['offline'])} offline: {told['why']}; {sync} uploads")
 
     def _lacks(self) -> int:
-        """Return how many ended runs some target does not show as they ended."""
+        """Return how many ended runs some target does not show as they ended, and may yet."""
         from ablations.frozen import thaw
         from ablations.stages import runs_so_far
 
@@ -145,7 +146,7 @@ class Attendant:
             entries = [journal.entry(target, run) for target in self._targets]
             if not all(one is not None and one.is_final for one in entries):
                 record = self._ledger.record(run)
-                found += any(journal.lacks(target, run, record) for target in self._targets)
+                found += any(journal.waits(target, run, record) for target in self._targets)
         return found
 
 

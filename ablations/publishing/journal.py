@@ -17,9 +17,10 @@ from ablations.ledger import TERMINAL
 from ablations.publishing.targets import Target
 
 SCHEMA = 1
-# How a run is in a target: on W&B's server and not yet complete, complete there, in a folder that
-# can be uploaded, in files of another tracker.
-BEGUN, ONLINE, OFFLINE, WRITTEN = "begun", "online", "offline", "written"
+# How a run is in a target: not at all, on W&B's server and not yet complete, complete there, in a
+# folder that can be uploaded, in files of another tracker.
+NOWHERE, BEGUN = "nowhere", "begun"
+ONLINE, OFFLINE, WRITTEN = "online", "offline", "written"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +31,25 @@ class Entry:
     status: str = ""  # of the run when it was published, and when it had ended
     ended: float | None = None
     folder: str = ""  # below `tracking/wandb`, of an offline run
+    attempt: int = 1  # of the run: one made again after its end is another run in W&B
+    failed: str = ""  # why this end could not be published; asked for by `dashboard sync` alone
 
     def is_of(self, record: Mapping[str, Any]) -> bool:
         """Return whether the target shows the end of a run that its status tells of."""
-        return self.how != BEGUN and (self.status, self.ended) == (
-            record.get("status"),
-            record.get("ended"),
-        )
+        return self._is_whole and self.is_at(record)
+
+    def is_at(self, record: Mapping[str, Any]) -> bool:
+        """Return whether this end of a run was published, or could not be."""
+        return (self.status, self.ended) == (record.get("status"), record.get("ended"))
 
     @property
     def is_final(self) -> bool:
         """Return whether nothing can change any more: a finished run is not made again."""
-        return self.how != BEGUN and self.status == "finished"
+        return self._is_whole and self.status == "finished"
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.how not in (NOWHERE, BEGUN) and not self.failed
 
 
 class Journal:
@@ -77,6 +85,12 @@ class Journal:
         """Return whether a run has ended otherwise than the target knows."""
         entry = self.entry(target, run)
         return record.get("status") in TERMINAL and (entry is None or not entry.is_of(record))
+
+    def waits(self, target: Target, run: str, record: Mapping[str, Any]) -> bool:
+        """Return whether the next command is to publish a run: not, what failed at this end."""
+        entry = self.entry(target, run)
+        failed = entry is not None and bool(entry.failed) and entry.is_at(record)
+        return self.lacks(target, run, record) and not failed
 
     def add(self, target: Target, run: str, entry: Entry) -> None:
         """Write an entry, whole or not at all for who reads it.

@@ -51,6 +51,11 @@ def attend(
             report = _publish(ledger, study, targets, command, lease)
     except _Busy:
         report = _report({"tracking": "another command publishes this study's runs now"})
+    except LeaseLost:
+        with contextlib.suppress(OSError):
+            connection.send(("done", _report({"tracking": "another command took over to publish"})))
+        # At once: the client would end the runs that the other process goes on with.
+        os._exit(0)
     except Exception as error:  # a full disk, a damaged home: told, and no more
         print(traceback.format_exc(), flush=True)
         report = _report({"tracking": f"runs are not published: {type(error).__name__}: {error}"})
@@ -70,11 +75,15 @@ def _publish(
         if mode == "disabled":
             targets = [one for one in targets if one.tracker != "wandb"]
 
-    def stopped() -> bool:
-        with contextlib.suppress(LeaseLost):  # it seemed gone: another one publishes now
+    def is_lost() -> bool:
+        try:
             lease.check()
-            return command.stopped()
-        return True
+        except LeaseLost:  # it seemed gone: another one publishes now
+            return True
+        return False
+
+    def stopped() -> bool:
+        return is_lost() or command.stopped()
 
     publisher = Publisher(
         ledger,
@@ -93,6 +102,9 @@ def _publish(
             if not command.finishing:
                 command.wait(pause(publisher.reading))
     finally:
+        if is_lost():
+            publisher.close(lost=True)
+            raise LeaseLost(study)
         publisher.close()
     left = 0 if stopped() else publisher.left()
     leave_wandb()

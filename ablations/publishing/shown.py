@@ -5,6 +5,7 @@ These names are what dashboards and people filter by.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from ablations.ledger import Ledger
 from ablations.named import key_of, kind_of, side_of
 from ablations.plans import BASE, Arm, Plan, Run
 from lightning_modules.files import read_json
-from lightning_modules.tracking import TrackedRun
+from lightning_modules.tracking import LONGEST_JOB_TYPE, LONGEST_NAME, LONGEST_TAG, TrackedRun
 from recipes.identity import digest
 from recipes.text import plain
 from recipes.tree import leaves
@@ -24,26 +25,51 @@ COMPONENT = "component/"  # in the configuration: before a component's key, true
 NO_SIDE = "none"  # of the base, in the configuration
 
 
-def identity_of(study: str, run: str) -> str:
-    """Return what names a run of a study in W&B: each study that shares it has its own there."""
-    return digest([study, run])
+def identity_of(study: str, run: str, attempt: int = 1) -> str:
+    """Return what names a run of a study in W&B: each study that shares it has its own there.
+
+    So has each attempt at a run that was made again after it had ended: its curve begins anew.
+    """
+    return digest([study, run] if attempt == 1 else [study, run, attempt])
 
 
-def tracked_run(plan: Plan, run: Run) -> TrackedRun:
-    """Return how trackers call a run."""
+def tracked_run(plan: Plan, run: Run, attempt: int = 1) -> TrackedRun:
+    """Return how trackers call an attempt at a run."""
     arm = plan.layout.arm(run.arm)
     kinds = {kind_of(plan.layout, one) for one in arm.components} - {""}
+    end = f" seed {run.seed}" + (f" attempt {attempt}" if attempt > 1 else "")
     return TrackedRun(
-        identity=identity_of(plan.study, run.id),
-        study=plan.study,
-        arm=run.arm,
-        name=f"{run.arm} seed {run.seed}",
-        tags=tuple(sorted({key_of(one) for one in arm.components} | kinds)),
+        identity=identity_of(plan.study, run.id, attempt),
+        study=group_of(plan.study),
+        arm=cut(run.arm, LONGEST_JOB_TYPE),
+        name=cut(run.arm, LONGEST_NAME - len(end)) + end,
+        tags=tuple(sorted({tag_of(key_of(one)) for one in arm.components} | kinds)),
         curves=("train/loss", "val/loss", "val/top1"),
     )
 
 
-def configuration(plan: Plan, run: Run, ledger: Ledger) -> dict[str, Any]:
+def group_of(study: str) -> str:
+    """Return the group of a study's runs; where the service cuts groups is not known: as names."""
+    return cut(study, LONGEST_NAME)
+
+
+def tag_of(key: str) -> str:
+    """Return the tag of the runs of arms that have a component."""
+    return cut(key, LONGEST_TAG)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text of at most so many letters; of a longer one its head, told from others' heads.
+
+    The configuration has it whole.
+    """
+    if len(text) <= longest:
+        return text
+    end = f"~{digest([text])[:8]}"
+    return text[: longest - len(end)] + end
+
+
+def configuration(plan: Plan, run: Run, ledger: Ledger, attempt: int = 1) -> dict[str, Any]:
     """Return the configuration of a run: its complete recipe, and what it is in its study.
 
     `step` is the place in the ladder (0: the base), or None; `component/<key>` says of every
@@ -56,6 +82,7 @@ def configuration(plan: Plan, run: Run, ledger: Ledger) -> dict[str, Any]:
         "seed": run.seed,
         "study": plan.study,
         "run": run.id,
+        "attempt": attempt,
         "data": plan.data,
         "base": plan.base,
         "design": plan.layout.design,
@@ -106,13 +133,20 @@ def rows_of(run: Run, ledger: Ledger) -> list[dict[str, Any]]:
     """Return the whole rows of a run's curve so far, without numbers that are not finite.
 
     A run that is read off another one's training has its own curve once that has ended.
+    A damaged line is passed over, so that it spoils no other.
     """
     try:
-        text = (ledger.run_folder(run.id) / "metrics.jsonl").read_text(encoding="utf-8")
+        path = ledger.run_folder(run.id) / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    rows = [json.loads(line) for line in text.split("\n")[:-1]]  # the last may be half written
-    return [{name: value for name, value in row.items() if value is not None} for row in rows]
+    found = []
+    for line in text.split("\n")[:-1]:  # the last may be half written
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and isinstance(row.get("step", 0), int):
+                found.append({name: value for name, value in row.items() if value is not None})
+    return found
 
 
 def keys_of(plan: Plan) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 
 from ablations.asked import home_of, wandb_of
 from ablations.errors import RequestError
@@ -27,13 +26,13 @@ def sync(arguments: argparse.Namespace) -> int:
         RequestError: there is no such study, nobody is logged in, or W&B is switched off.
     """
     from ablations.publishing.publisher import Publisher
-    from lightning_modules.tracking import is_logged_in, leave_wandb
+    from lightning_modules.tracking import is_logged_in, leave_wandb, wandb_asked
 
     ledger, study = Ledger(home_of(arguments)), arguments.study
     thaw(ledger.study_folder(study))  # there, or told
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode != "online":
-        raise RequestError(f"WANDB_MODE={mode} lets nothing be uploaded: unset it, or set online")
+    mode, why = wandb_asked()
+    if mode:
+        raise RequestError(f"{why} lets nothing be uploaded: unset it")
     project, entity = wandb_of(arguments)
     targets = targets_of("wandb", project, entity)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ablations.errors import RequestError
 from ablations.ledger import Ledger
 from ablations.names import checked_study
-from lightning_modules.tracking import TRACKERS, WandbPlace
+from lightning_modules.tracking import TRACKERS, WandbPlace, wandb_asked
 from recipes.leaf import nearest
 
 PROJECT = "ablate"  # of W&B, where no other is asked for
@@ -63,7 +63,7 @@ def targets_of(track: str, project: str | None, entity: str | None) -> tuple[Tar
             "--track tensorboard needs TensorBoard: pip install 'ablate-recipes[tensorboard]'"
             " (or pip install tensorboard)"
         )
-    if os.environ.get("WANDB_MODE", "").lower() == "disabled":
+    if wandb_asked()[0] == "disabled":
         names = tuple(name for name in names if name != "wandb")
     place = WandbPlace(project=project or PROJECT, entity=entity)
     return tuple(Target(tracker=name, place=place if name == "wandb" else None) for name in names)

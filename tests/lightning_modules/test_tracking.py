@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,9 @@ from lightning_modules.tracking import (
     open_wandb,
     wandb_state,
 )
+from tests.no_account import account
 
+__all__ = ["account"]  # a fixture
 RUN = TrackedRun(
     identity="0123456789abcdef",
     study="a-study",
@@ -35,20 +35,6 @@ RUN = TrackedRun(
     curves=("val/top1",),
 )
 ROWS = [{"epoch": 1, "val/top1": 10.0}, {"epoch": 2, "val/top1": 20.0, "late": 1.0}]
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Nothing of this machine's own settings, and none left behind for the next test."""
-    for variable in {"WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_SILENT", *os.environ}:
-        if variable.startswith("WANDB_"):
-            monkeypatch.setenv(variable, "")
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield
-    leave_wandb()
 
 
 def offline(folder: Path) -> Any:
@@ -150,6 +136,7 @@ def test_a_run_that_is_opened_again_is_written_anew(tmp_path: Path, open_one: An
         ({"WANDB_API_KEY": "local-" + "a" * 40}, "online"),
         ({"WANDB_API_KEY": "local-" + "a" * 40, "WANDB_MODE": "offline"}, "offline"),
         ({"WANDB_API_KEY": "local-" + "a" * 40, "WANDB_MODE": "disabled"}, "disabled"),
+        ({"WANDB_API_KEY": "local-" + "a" * 40, "WANDB_DISABLED": "true"}, "disabled"),
     ],
 )
 def test_the_clients_own_word_decides_then_whether_there_is_a_key(
@@ -158,7 +145,9 @@ def test_the_clients_own_word_decides_then_whether_there_is_a_key(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     found, why = wandb_state()
-    assert found == state and why
+    assert found == state
+    word = {"disabled": "WANDB_", "offline": ""}.get(state, "there is a key")
+    assert why.startswith(word) and (word != "WANDB_" or why.split("=")[0] in environment)
 
 
 def test_a_key_in_the_users_files_counts(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from ablations.dashboard.boards import Place, save_report
 from ablations.dashboard.server import ServerError
 from ablations.ledger import Ledger
 from ablations.plans import Plan
-from ablations.publishing.shown import identity_of
+from ablations.publishing.shown import identity_of, tag_of
+from ablations.publishing.targets import folder_of
 from ablations.report import words
 from ablations.report.headline import headline
 from lightning_modules.tracking import WandbPlace, leave_wandb
@@ -57,6 +58,7 @@ def filters(runset: dict[str, Any]) -> list[tuple[str, str, Any]]:
     return [(one["key"]["name"], one["op"], one["value"]) for one in runset["filters"]["filters"]]
 
 
+@pytest.mark.slow
 def test_the_boards_hold_what_the_document_says(server, study):
     plan, ledger = study
     document = document_of(plan, ledger)
@@ -157,6 +159,7 @@ def test_made_again_nothing_piles_up(server, study):
     plan, ledger = study
     first = make(plan, ledger, PLACE)
     before = {key: view["name"] for key, view in server.views.items() if key}
+    name = analysis(server).name
     again = make(plan, ledger, PLACE)
     assert again == first
     assert set(server.views) == set(before)
@@ -166,9 +169,11 @@ def test_made_again_nothing_piles_up(server, study):
     assert set(server.views) == set(before)
     assert len(analysis(server).history) == 2
     assert "equal" in json.dumps(spec(server, "runs"))
-    assert len([run for run in server.runs if run == analysis(server).name]) == 1
-    kept = [path.name for path in (ledger.home / "tracking").iterdir()]
-    assert not [name for name in kept if name.startswith(".analysis")]
+    assert set(server.runs) == {name}
+    assert [path.name for path in (ledger.home / "tracking").iterdir()] == ["studies"]
+    kept = folder_of(ledger, "mine") / "dashboard"
+    assert kept.is_dir()
+    assert not list(kept.iterdir())  # of the client's files and the figures
 
 
 @pytest.mark.slow
@@ -281,10 +286,13 @@ def test_a_dead_server_is_told_in_words_and_changes_nothing(study, monkeypatch, 
 def test_keys_that_filters_would_misread_have_tags_or_no_run_set(server, study):
     plan, ledger = study
     _, shown = story_and_shown(plan, ledger)
-    odd = dataclasses.replace(shown, components=("own.module:Blur", "a=b", 'a"b'))
+    long = "a.package.of.mine." * 4 + "parts:Blur"
+    odd = dataclasses.replace(shown, components=("own.module:Blur", long, "a=b", 'a"b'))
     place = Place(entity=ENTITY, project="ablate", analysis="a", figures=(), tables=())
     save_report(odd, place, None, ["made"])
     known = {run["name"]: filters(run) for sets, _ in grids(spec(server, "runs")) for run in sets}
     assert known["with own.module:Blur"][-1] == ("tags", "IN", ["own.module:Blur"])
     assert known["without own.module:Blur"][-1] == ("tags", "NIN", ["own.module:Blur"])
+    assert known[f"with {long}"][-1] == ("tags", "IN", [tag_of(long)])
+    assert len(tag_of(long)) == 64
     assert not [name for name in known if "a=b" in name or 'a"b' in name]

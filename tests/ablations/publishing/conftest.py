@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +16,11 @@ from ablations.publishing.publisher import Publisher
 from ablations.publishing.targets import Target, targets_of
 from lightning_modules.tracking import Patience, leave_wandb
 from tests.ablations.made_up import frozen
+from tests.no_account import account
 from tests.stub_wandb import StubServer
 
+__all__ = ["account"]  # a fixture
 EPOCHS = 3
-
-
-@pytest.fixture(autouse=True)
-def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Nothing of this machine's own settings, and none left behind for the next test."""
-    for variable in {"WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_SILENT", *os.environ}:
-        if variable.startswith("WANDB_"):
-            monkeypatch.setenv(variable, "")
-            monkeypatch.delenv(variable)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield
-    leave_wandb()  # the client forgets its settings with its process
 
 
 @pytest.fixture

@@ -11,40 +11,18 @@ from typing import Any
 
 import pytest
 
-from ablations.plans import Run
 from ablations.publishing.journal import ONLINE
-from ablations.publishing.shown import identity_of
-from tests.ablations.publishing.conftest import EPOCHS, Study, row_of
-from tests.stub_wandb import StubRun, StubServer, dead_address
-
-
-def read_back(folder: Path) -> list[dict[str, Any]]:
-    """The records that W&B's own reader finds in an offline run."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def records(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [row[kind] for row in rows if row["type"] == kind]
-
-
-def on_server(server: StubServer, study: Study, run: Run) -> StubRun:
-    return server.runs[identity_of(study.plan.study, run.id)]
-
-
-def assert_whole(server: StubServer, study: Study) -> None:
-    """Every row of every run is on the server exactly once, and nothing else is."""
-    assert set(server.runs) == {identity_of(study.plan.study, run.id) for run in study.runs}
-    for run in study.runs:
-        found = on_server(server, study, run)
-        assert [row["epoch"] for row in found.history] == list(range(1, EPOCHS + 1))
-        assert found.lines_received == EPOCHS
-        assert [row["val/top1"] for row in found.history] == [
-            row_of(run, number)["val/top1"] for number in range(EPOCHS)
-        ]
-        assert found.summary["outcome/status"] == "finished"
-        assert found.exit_code == 0
+from ablations.publishing.shown import configuration, ending, identity_of
+from tests.ablations.publishing.conftest import EPOCHS, Study
+from tests.ablations.publishing.seen import (
+    assert_whole,
+    curve_of,
+    on_server,
+    read_back,
+    records,
+    written_of,
+)
+from tests.stub_wandb import StubServer, dead_address
 
 
 def test_an_offline_run_is_written_whole_and_read_back(study: Study) -> None:
@@ -72,13 +50,15 @@ def test_an_offline_run_is_written_whole_and_read_back(study: Study) -> None:
         2,
     )
     assert (config["component/se"], config["component/do"]) == (True, False)
-    history = records(rows, "history")
-    curve = [{key: value for key, value in one.items() if key[0] != "_"} for one in history]
-    assert [json.loads(json.dumps(one)) for one in curve] and len(curve) == EPOCHS
+    for name, value in configuration(study.plan, run, study.ledger).items():
+        assert config[name] == json.loads(json.dumps(value)), name
+    assert curve_of(rows) == written_of(study, run)
     summary: dict[str, Any] = {}
     for row in records(rows, "summary"):
         summary |= row["update"]
     assert summary["result/top1"] == 50.0 and summary["value"] == 50.0
+    for name, value in ending(run, study.ledger.record(run.id), study.ledger).items():
+        assert summary[name] == value, name
     assert summary["outcome/status"] == "finished"
     assert summary["certificate/proven"] is False  # nobody proved it
     assert [row["exit_code"] for row in records(rows, "exit")] == [0]

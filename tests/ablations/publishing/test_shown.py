@@ -7,7 +7,7 @@ from ablations.plans import Plan
 from ablations.publishing import shown
 from lightning_modules.files import write_json
 from tests.ablations.made_up import frozen
-from tests.ablations.publishing.conftest import Study
+from tests.ablations.publishing.conftest import EPOCHS, Study
 
 
 def of_arm(study: Study, arm: str) -> dict[str, object]:
@@ -60,6 +60,41 @@ def test_a_row_that_is_half_written_is_not_shown_yet(study: Study) -> None:
     assert shown.rows_of(run, study.ledger) == whole
 
 
+def test_a_damaged_row_spoils_no_other(study: Study) -> None:
+    run = study.runs[0]
+    study.begin(run, EPOCHS)
+    whole = shown.rows_of(run, study.ledger)
+    path = study.ledger.run_folder(run.id) / "metrics.jsonl"
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    odd = [b"\xff{\n", b"[1]\n", b'{"epoch": 1, "st\n', b'{"step": "six"}\n', b"\n"]
+    path.write_bytes(b"".join([first, *odd, *others]))
+    assert shown.rows_of(run, study.ledger) == whole
+
+
+@pytest.mark.parametrize("longest", [16, 64, 128])
+def test_long_names_are_cut_and_stay_distinct(longest: int) -> None:
+    texts = ["a" * length + end for length in range(longest - 2, 3 * longest) for end in ("", "b")]
+    found = [shown.cut(text, longest) for text in texts]
+    assert len(set(found)) == len(set(texts))
+    assert all(len(one) <= longest for one in found)
+    assert all(one == text for one, text in zip(found, texts, strict=True) if len(text) <= longest)
+
+
+def test_names_are_no_longer_than_the_service_takes(study: Study) -> None:
+    from dataclasses import replace
+
+    run = replace(study.runs[0], arm=",".join(f"wd(value={number}e-4)" for number in range(20)))
+    odd = replace(study.plan.layout.arms[0], name=run.arm)
+    layout = replace(study.plan.layout, arms=(*study.plan.layout.arms, odd))
+    plan = replace(study.plan, layout=layout, study="s" * 200)
+    about = shown.tracked_run(plan, run, 2)
+    assert (len(about.study), len(about.arm), len(about.name)) == (128, 64, 128)
+    assert about.name.endswith(f" seed {run.seed} attempt 2")
+    assert shown.configuration(plan, run, study.ledger)["arm"] == run.arm
+    key = "a.package.of.mine." * 4 + "module:Component"
+    assert len(shown.tag_of(key)) == 64
+
+
 @pytest.mark.parametrize(
     ("certificates", "proven", "words"),
     [
@@ -96,7 +131,7 @@ def test_a_plan_with_a_component_of_somebodys_own_is_shown(tmp_path: Path) -> No
     for arm in tree["arms"]:
         arm["components"] = ["evil:Blur" if one == "ls" else one for one in arm["components"]]
     for one in tree["contrasts"]:
-        one["component"] = "evil:Blur" if one["component"] == "ls" else one["component"]
+        one["label"] = "+evil:Blur" if one["label"] == "+ls" else one["label"]
     path.write_text(dump_tree(tree))
     plan: Plan = thaw(path.parent)[0]
     run = next(run for run in plan.runs if run.arm == "ls")

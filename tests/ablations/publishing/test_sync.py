@@ -55,6 +55,10 @@ def test_nobody_who_is_logged_in_is_told_what_to_do(
     monkeypatch.setenv("WANDB_MODE", "offline")
     said = asked()
     assert said.code == 2 and "WANDB_MODE=offline lets nothing be uploaded" in said.err
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    said = asked()
+    assert said.code == 2 and "WANDB_DISABLED=true lets nothing be uploaded" in said.err
     assert asked("other").code == 2
 
 

@@ -24,8 +24,9 @@ def test_a_tracker_that_is_not_installed_names_the_extra(monkeypatch: pytest.Mon
         targets_of("wandb,tensorboard", None, None)
 
 
-def test_the_client_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
+@pytest.mark.parametrize("variable", ["WANDB_MODE=disabled", "WANDB_DISABLED=true"])
+def test_the_client_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(*variable.split("="))
     assert [one.tracker for one in targets_of("wandb,csv", None, None)] == ["csv"]
 
 
