@@ -44,9 +44,10 @@ def as_json(value: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Say something beside the result; an empty text is none."""
-    if text:
-        print(text, file=sys.stderr, flush=True)
+    """Say something beside the result, in signs that a terminal shows; an empty text is none."""
+    shown = "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+    if shown:
+        print(shown, file=sys.stderr, flush=True)
 
 
 def agreed(words: str) -> bool:

@@ -23,6 +23,7 @@ from ablations.stages import runs_so_far
 LIVE = "ablate-live"  # name of the <meta> by which a page knows its version, and that it is live
 SECONDS = 2.0  # between looks, at least
 _RESTS = 9.0  # times what the last page took: the runs that it shows want the machine
+_LONGEST = 10.0  # seconds of such a rest
 _HEAD = re.compile(r"<head(\s[^>]*)?>", re.IGNORECASE)
 
 
@@ -80,6 +81,7 @@ class Fresh:
     ) -> None:
         self._make, self._state, self._say = make, state, say
         self._asked, self._ended = threading.Event(), threading.Event()
+        self._looked = threading.Event()  # for the first time
         self._page: Page | None = None
         self._made_of: str | None = None  # the state behind the page; None: make it again
         self._problem = "the page is being made"
@@ -96,6 +98,10 @@ class Fresh:
         self._asked.set()
         self._maker.join(timeout=SECONDS)  # one that is making a page ends with the process
 
+    def wait(self, seconds: float) -> None:
+        """Wait until there is a first page, or a reason why there is none; at most so long."""
+        self._looked.wait(seconds)
+
     def latest(self) -> tuple[Page | None, str]:
         """Return the page, and why there is no newer one; have it looked whether it is fresh."""
         self._asked.set()
@@ -108,7 +114,9 @@ class Fresh:
             began = time.monotonic()
             if not self._ended.is_set():
                 self._look()
-            self._ended.wait(max(SECONDS, _RESTS * (time.monotonic() - began)))
+            self._looked.set()
+            rest = min(_RESTS * (time.monotonic() - began), _LONGEST)
+            self._ended.wait(max(SECONDS, rest))
 
     def _look(self) -> None:
         """Make the page anew where what it is made from has changed."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ablations.report import words
+from ablations.report.headline import headline
 from ablations.report.tex import comment, escape, name
 
 HEAD = r"""
@@ -46,7 +47,7 @@ def to_latex(document: Mapping[str, Any]) -> str:
         f"{words.measured(document)}.",
         f"Base {base['recipe']}: {value}, n {base['n']}.",
     ]
-    first = [f"Study {document['study']}.", *words.headline(document), *about]
+    first = [f"Study {document['study']}.", *headline(document), *about]
     parts = ["\n".join([*map(comment, first), HEAD])]
     place = 0
     for question, contrasts in words.by_estimand(document):

@@ -24,6 +24,7 @@ __all__ = ["Live", "serve", "state_of"]
 
 _HOST = "127.0.0.1"
 _OURS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+_FIRST = 3.0  # seconds for the first page, before anybody is sent to it
 _PATIENCE = 10.0  # seconds for which a silent connection is kept
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -66,6 +67,7 @@ def serve(
         RequestError: the port is taken, or cannot be had.
     """
     with Live(make, state, port=port, say=say) as live:
+        live.pages.wait(_FIRST)
         say(f"{live.address} (read-only, for this machine; Ctrl-C ends it)")
         live.run()
 

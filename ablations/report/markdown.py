@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ablations.report import words
+from ablations.report.headline import headline
 
 _HEADER = (
     "change",
@@ -30,7 +31,7 @@ def to_markdown(document: Mapping[str, Any]) -> str:
     """Return the answer in sentences, what was measured, the contrasts, the split and the notes."""
     base = document["base"]
     value = words.estimated(base["value"], base["interval"])
-    answer = [escape(sentence) for sentence in words.headline(document)]
+    answer = [escape(sentence) for sentence in headline(document)]
     blocks = [
         *(f"**{sentence}**" for sentence in answer[:1]),
         *answer[1:],

@@ -6,23 +6,26 @@ show beside them, as curves, is read here.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ablations.ledger import Ledger, recall
-from ablations.plans import BASE, COMPONENTS, Arm, Contrast, Layout, Outcome, Plan
+from ablations.named import side_of
+from ablations.plans import COMPONENTS, Arm, Contrast, Layout, Outcome, Plan, values_by_arm
 from ablations.report import words
+from ablations.report.curves import Curve, curves_of
+from ablations.report.headline import headline
+from ablations.report.orders import Pair, Values, band, pairs
 from recipes import diff
 from recipes.validate import show
 
 REST = "the rest"  # of what the full recipe is worth: what the changes do only together
+ZERO = "true zero"  # the side of an arm that repeats another one under other random numbers
 _ROUNDING = 0.005  # points
-CURVES = ("val/top1", "train/loss")  # accuracy in percent on minival; mean loss of an epoch
+Means = Mapping[str, tuple[float, tuple[float, float] | None]]  # value and interval by arm
 _ENVIRONMENT = ("schema_version",)  # of environment.json: what says nothing of where a run was made
 
 
@@ -32,7 +35,7 @@ class ArmTold:
 
     name: str
     components: tuple[str, ...]
-    side: str  # base, training, architecture or both
+    side: str  # base, training, architecture, both or ZERO
     changes: tuple[tuple[str, str, str], ...]  # leaf, the base's value, the arm's value
     value: float | None  # mean of its finished runs, percent
     interval: tuple[float, float] | None
@@ -61,27 +64,6 @@ class Step:
     interval: tuple[float, float] | None = None  # of the difference
     verdict: str | None = None
     band: tuple[float, float] | None = None  # least and most it was worth over pairs of arms
-    pairs: int = 0  # of trained arms that differ in it alone
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """What two components are worth together beyond each by itself, in points."""
-
-    delta: float
-    verdict: str | None  # None: no contrast of the study asks for it, so it has no interval either
-    squares: int  # of arms with neither, either and both, of which it is the mean
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A number by epoch, over the runs of an arm."""
-
-    epochs: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]  # of the lowest seed
-    high: tuple[float, ...]
-    n: int  # runs at the first of these epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +87,8 @@ class Story:
     document: Mapping[str, Any]
     effects: Sequence[Mapping[str, Any]]  # rows with the keys of EFFECTS
     arms: tuple[ArmTold, ...]
-    steps: tuple[Step, ...]  # of the ladder; none where the design has no order
+    steps: tuple[Step, ...]  # from the base on; none where the design asks for no sum
+    planned: int  # of such steps, some of which may have no number yet
     pairs: Mapping[tuple[str, str], Pair]  # by the two components, in the plan's order
     curves: Mapping[str, Mapping[str, Curve]]  # by name and arm
     runs: tuple[RunTold, ...]
@@ -116,16 +99,7 @@ class Story:
     @property
     def headline(self) -> list[str]:
         """Return the answer in sentences, the first one first."""
-        return words.headline(self.document)
-
-    @property
-    def changes(self) -> list[Mapping[str, Any]]:
-        """Return the other contrasts that have a number: of one component each."""
-        return [
-            one
-            for one in self.document["contrasts"]
-            if one["delta"] is not None and not words.is_interaction(one)
-        ]
+        return headline(self.document)
 
 
 def gather(
@@ -133,7 +107,7 @@ def gather(
     outcomes: Sequence[Outcome],
     document: Mapping[str, Any],
     effects: Sequence[Mapping[str, Any]],
-    means: Mapping[str, tuple[float, tuple[float, float] | None]],
+    means: Means,
     ledger: Ledger | None = None,
     certificates: Sequence[Mapping[str, Any]] = (),
 ) -> Story:
@@ -149,6 +123,7 @@ def gather(
         certificates: of its arms.
     """
     places: dict[str, int] = {}
+    values = values_by_arm(outcomes)
     runs = []
     for one in outcomes:
         place = None
@@ -173,9 +148,10 @@ def gather(
         document=document,
         effects=effects,
         arms=tuple(_arms(plan.layout, outcomes, means)),
-        steps=tuple(_steps(plan.layout, document, means)),
-        pairs=_pairs(plan.layout, document, means),
-        curves={} if ledger is None else _curves(outcomes, ledger),
+        steps=tuple(_steps(plan.layout, document, means, values)),
+        planned=sum(1 for _ in _summed(plan.layout, document)),
+        pairs=pairs(plan.layout, document, values),
+        curves={} if ledger is None else curves_of(outcomes, ledger),
         runs=tuple(runs),
         environments=tuple(json.loads(text) for text in places),
         certificates=tuple(certificates),
@@ -186,7 +162,7 @@ def gather(
 def _arms(
     layout: Layout,
     outcomes: Sequence[Outcome],
-    means: Mapping[str, tuple[float, tuple[float, float] | None]],
+    means: Means,
 ) -> Iterable[ArmTold]:
     by_arm: dict[str, list[Outcome]] = {}
     for one in outcomes:
@@ -196,10 +172,12 @@ def _arms(
         mine, arm = by_arm.get(name, []), known.get(name)
         finished = [one for one in mine if one.status == "finished"]
         value, interval = means.get(name, (None, None))
+        if interval is not None:  # an accuracy lies within these, whatever a t limit says
+            interval = (max(interval[0], 0.0), min(interval[1], 100.0))
         yield ArmTold(
             name=name,
             components=() if arm is None else tuple(map(str, arm.components)),
-            side=_side_of(arm) if arm is not None else "",
+            side=_side(layout, arm),
             changes=() if arm is None else _changes(layout.arms[0], arm),
             value=value,
             interval=interval,
@@ -213,9 +191,10 @@ def _arms(
         )
 
 
-def _side_of(arm: Arm) -> str:
-    sides = {component.kind.side for component in arm.components}
-    return "both" if len(sides) > 1 else next(iter(sides), BASE)
+def _side(layout: Layout, arm: Arm | None) -> str:
+    if arm is None:  # of a published ladder, whose steps are no recipes of ours
+        return ""
+    return ZERO if arm.name in layout.dummies else side_of(layout, arm)
 
 
 def _changes(base: Arm, arm: Arm) -> tuple[tuple[str, str, str], ...]:
@@ -229,9 +208,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _steps(
-    layout: Layout,
-    document: Mapping[str, Any],
-    means: Mapping[str, tuple[float, tuple[float, float] | None]],
+    layout: Layout, document: Mapping[str, Any], means: Means, values: Values
 ) -> Iterable[Step]:
     """Yield the changes as they add up from the base to the full recipe.
 
@@ -239,16 +216,10 @@ def _steps(
     not add up: what is left to the full recipe is a step of its own. None after one without a
     number.
     """
-    asked = {contrast.estimand for contrast in layout.contrasts}
-    estimand = "in_order" if "in_order" in asked else "average_over_others"
-    level = document["base"]["value"]
-    for contrast, told in zip(layout.contrasts, document["contrasts"], strict=True):
-        wanted = contrast.estimand == estimand and contrast.family == COMPONENTS
-        if not wanted or contrast.outcome != "applied" or words.is_interaction(told):
-            continue
+    level, pooled = document["base"]["value"], False
+    for contrast, told in _summed(layout, document):
         if level is None or told["delta"] is None:
             return
-        band, pairs = _band(layout, contrast, means)
         yield Step(
             label=contrast.label,
             side="" if contrast.kind is None else contrast.kind.side,
@@ -256,120 +227,21 @@ def _steps(
             end=level + told["delta"],
             interval=told["interval"] and (told["interval"][0], told["interval"][1]),
             verdict=told["verdict"],
-            band=band,
-            pairs=pairs,
+            band=band(layout, contrast, values),
         )
         level += told["delta"]
-    if estimand == "in_order" or estimand not in asked or level is None:
-        return
-    end = means[layout.full.name][0] if layout.full.name in means else level
-    if abs(end - level) >= _ROUNDING:
-        yield Step(label=REST, side="", start=level, end=end)
+        pooled = contrast.estimand != "in_order"
+    if pooled and (end := means.get(layout.full.name)) and abs(end[0] - level) >= _ROUNDING:
+        yield Step(label=REST, side="", start=level, end=end[0])
 
 
-def _band(
-    layout: Layout,
-    contrast: Contrast,
-    means: Mapping[str, tuple[float, tuple[float, float] | None]],
-) -> tuple[tuple[float, float] | None, int]:
-    """Return the range of what a step was worth in all orders that were trained; None: in one."""
-    sets = {
-        frozenset(map(str, arm.components)): arm.name
-        for arm in layout.arms
-        if arm.name in means and arm.name not in layout.dummies
-    }
-    own = _own(layout, contrast)
-    worth = [
-        means[name][0] - means[sets[having - own]][0]
-        for having, name in sets.items()
-        if own and own <= having and having - own in sets
-    ]
-    return ((min(worth), max(worth)), len(worth)) if len(worth) > 1 else (None, len(worth))
-
-
-def _pairs(
-    layout: Layout,
-    document: Mapping[str, Any],
-    means: Mapping[str, tuple[float, tuple[float, float] | None]],
-) -> dict[tuple[str, str], Pair]:
-    """Return what pairs are worth: as the study asks, or of all squares of arms that it trained."""
-    value = {
-        frozenset(map(str, arm.components)): means[arm.name][0]
-        for arm in layout.arms
-        if arm.name in means and arm.name not in layout.dummies
-    }
-    order: dict[str, int] = {}
-    for arm in layout.arms:
-        for component in arm.components:
-            order.setdefault(str(component), len(order))
-    found: dict[tuple[str, str], list[float]] = {}
-    for having, both in value.items():
-        for first, second in itertools.combinations(sorted(having, key=order.__getitem__), 2):
-            corners = [having - {first}, having - {second}, having - {first, second}]
-            if all(corner in value for corner in corners):
-                one, other, neither = (value[corner] for corner in corners)
-                found.setdefault((first, second), []).append(both - one - other + neither)
-    asked = {one["label"]: one for one in document["contrasts"] if words.is_interaction(one)}
-    pairs = {}
-    for first, second in sorted(found, key=lambda pair: [order[name] for name in pair]):
-        squares = found[first, second]
-        contrast = asked.get(f"{first} x {second}") or asked.get(f"{second} x {first}") or {}
-        delta = contrast.get("delta")
-        pairs[first, second] = Pair(
-            delta=math.fsum(squares) / len(squares) if delta is None else delta,
-            verdict=contrast.get("verdict"),
-            squares=len(squares),
-        )
-    return pairs
-
-
-def _own(layout: Layout, contrast: Contrast) -> frozenset[str]:
-    """Return the components that a contrast is of, as arms name them."""
-    ends = {arm.name: frozenset(map(str, arm.components)) for arm in layout.arms}
-    if contrast.control in ends and contrast.treatment in ends:
-        return ends[contrast.treatment] - ends[contrast.control]
-    named = [one for arm in layout.arms for one in arm.components if one.key == contrast.component]
-    different = {str(one) for one in named}
-    return frozenset(different) if len(different) == 1 else frozenset()  # levels: not one change
-
-
-def _curves(outcomes: Sequence[Outcome], ledger: Ledger) -> dict[str, dict[str, Curve]]:
-    found: dict[str, dict[str, dict[int, list[float]]]] = {name: {} for name in CURVES}
-    for one in outcomes:
-        for row in _rows(ledger.run_folder(one.run.id) / "metrics.jsonl"):
-            for name in CURVES:
-                value, epoch = row.get(name), row.get("epoch")
-                if isinstance(value, int | float) and isinstance(epoch, int):
-                    points = found[name].setdefault(one.run.arm, {})
-                    points.setdefault(epoch, []).append(float(value))
-    return {
-        name: {arm: _curve(points) for arm, points in by_arm.items()}
-        for name, by_arm in found.items()
-        if by_arm
-    }
-
-
-def _curve(points: Mapping[int, Sequence[float]]) -> Curve:
-    epochs = sorted(points)
-    return Curve(
-        epochs=tuple(epochs),
-        mean=tuple(math.fsum(points[epoch]) / len(points[epoch]) for epoch in epochs),
-        low=tuple(min(points[epoch]) for epoch in epochs),
-        high=tuple(max(points[epoch]) for epoch in epochs),
-        n=len(points[epochs[0]]),
-    )
-
-
-def _rows(path: Path) -> Iterable[dict[str, Any]]:
-    """Yield the rows of a curve; the last one may be in the middle of being written."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in text.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+def _summed(
+    layout: Layout, document: Mapping[str, Any]
+) -> Iterable[tuple[Contrast, Mapping[str, Any]]]:
+    """Yield the contrasts that lead from the base to the full recipe, with what is told of them."""
+    asked = {contrast.estimand for contrast in layout.contrasts}
+    estimand = "in_order" if "in_order" in asked else "average_over_others"
+    for contrast, told in zip(layout.contrasts, document["contrasts"], strict=True):
+        wanted = contrast.estimand == estimand and contrast.family == COMPONENTS
+        if wanted and contrast.outcome == "applied" and not words.is_interaction(told):
+            yield contrast, told

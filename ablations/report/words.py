@@ -17,17 +17,10 @@ ESTIMANDS = {
 }
 INTERACTIONS = "interactions: two together, beyond what each is worth by itself"
 NOTHING = "-"
-_SIDES = ("training", "architecture")
+SIDES = ("training", "architecture")
+_NULL = "null"  # the key of the dummy component
 _DEMONSTRATION = "digits"
-_VERBS = {
-    "helps": "it helps to add",
-    "hurts": "it hurts to add",
-    "equal": "no difference that counts:",
-    "unresolved": "not resolved:",
-}
 _SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_NAMED = 6  # changes in one sentence; more are only counted
-_UNFINISHED = ("missing", "running", "interrupted")
 _LISTED_SEEDS = 5  # more are only counted
 
 
@@ -65,12 +58,17 @@ def is_interaction(contrast: Mapping[str, Any]) -> bool:
     return contrast["component"] is None and " x " in contrast["label"]
 
 
+def is_zero(contrast: Mapping[str, Any]) -> bool:
+    """Return whether a contrast is 0 by construction (`--null`), and no change of anything."""
+    return bool(contrast["component"] == _NULL)
+
+
 def split_sentences(document: Mapping[str, Any]) -> list[str]:
     """Return the training / architecture split in words, one sentence per way to estimate it."""
     found = []
     for way, sides in split_ways(document):
         percent, both = shares(sides), whole(sides)
-        parts = [_side(name, sides[name], percent.get(name)) for name in _SIDES]
+        parts = [_side(name, sides[name], percent.get(name)) for name in SIDES]
         of = "" if both is None else f" of {signed(both)} points"
         sentence = f"{way}: {', '.join(parts)}{of}"
         if "interaction" in sides:
@@ -89,83 +87,8 @@ def split_ways(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 
 def whole(sides: Mapping[str, Mapping[str, Any]]) -> float | None:
     """Return what both sides are worth together, or None."""
-    deltas = [sides[name]["delta"] for name in _SIDES]
+    deltas = [sides[name]["delta"] for name in SIDES]
     return None if None in deltas else math.fsum(deltas)
-
-
-def headline(document: Mapping[str, Any]) -> list[str]:
-    """Return the answer in sentences: the split, or the changes themselves; then the verdicts."""
-    found = [*_of_sides(document)] or [*_of_changes(document)]
-    found += _of_verdicts(document)
-    left = sum(run["status"] in _UNFINISHED for run in document["runs"])
-    if left:
-        found.append(
-            f"{left} of {len(document['runs'])} runs have not finished: these numbers may still"
-            " move."
-        )
-    return found
-
-
-def _of_sides(document: Mapping[str, Any]) -> Iterator[str]:
-    split = document["split"]
-    sides = split["by_blocks"] or {}
-    if any(side["delta"] is None for side in sides.values()) or not sides:
-        sides = split["by_ladder"] or {}
-    told = [(name, sides[name]) for name in _SIDES if name in sides]
-    if len(told) < 2 or any(side["delta"] is None for _, side in told):
-        return
-    whole, percent = math.fsum(side["delta"] for _, side in told), shares(sides)
-    of, parts = f" of {signed(whole)} points", []
-    for name, side in told:
-        share = f"{percent[name]} %" if percent else ""
-        aside = ", ".join(word for word in (share, side["verdict"]) if word)
-        parts.append(
-            f"{name} changes gave {signed(side['delta'])}{_limits(side['interval'])}{of}"
-            + (f" ({aside})" if aside else "")
-        )
-        of = ""
-    sentence = "; ".join(parts)
-    yield f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def _of_changes(document: Mapping[str, Any]) -> Iterator[str]:
-    base = document["base"]
-    for question, contrasts in by_estimand(document):
-        known = [one for one in contrasts if one["delta"] is not None]
-        if not known:
-            continue
-        most = max(known, key=lambda one: abs(one["delta"]))
-        told = [one["verdict"] for one in known if one["verdict"]]
-        resolved = any(verdict != "unresolved" for verdict in told)
-        verdict = f" ({most['verdict']})" if most["verdict"] and resolved else ""
-        which = f"{len(known)} effects ({question.partition(':')[0]})"
-        none = f"None of {which} is resolved; the largest" if told and not resolved else ""
-        yield (
-            f"{none or f'The largest of {which}'} is {most['label']}:"
-            f" {signed(most['delta'])}{_limits(most['interval'])} points{verdict}."
-        )
-        return
-    if base["value"] is not None:
-        limits = _limits(base["interval"])
-        yield f"The base has {number(base['value'])}{limits} %; no change has a number yet."
-
-
-def _of_verdicts(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield which changes help, hurt, are equal and are not resolved, of each question."""
-    for question, contrasts in by_estimand(document):
-        told = []
-        for verdict, verb in _VERBS.items():
-            names = [one["label"] for one in contrasts if one["verdict"] == verdict]
-            if names:
-                shown = ", ".join(names[:_NAMED])
-                more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-                told.append(f"{verb} {shown}{more}")
-        if told:
-            yield f"{question.partition(':')[0].capitalize()}: {'; '.join(told)}."
-
-
-def _limits(limits: Sequence[float] | None) -> str:
-    return "" if limits is None else f" {interval(limits)}"
 
 
 def shares(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -174,9 +97,12 @@ def shares(sides: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     Sides of opposite signs have no parts of a whole, and a side that may be nothing has none to
     speak of.
     """
-    training, architecture = (sides[name] for name in _SIDES)
+    training, architecture = (sides[name] for name in SIDES)
     first, second = training["delta"], architecture["delta"]
-    doubtful = {"unresolved", "equal"} & {training["verdict"], architecture["verdict"]}
+    doubtful = {"unresolved", "equal"} & {training["verdict"], architecture["verdict"]} or any(
+        side["interval"] is not None and side["interval"][0] <= 0 <= side["interval"][1]
+        for side in (training, architecture)
+    )
     if doubtful or first is None or second is None or not first * second > 0:
         return {}
     part = round(100 * first / (first + second))

@@ -1,4 +1,7 @@
-"""Figures of effects: the waterfall, the forest plot, the split and what pairs do together."""
+"""Figures of effects: the waterfall, the forest plot, the split and what pairs do together.
+
+Longer than most: the four share how they write numbers, verdicts and sides.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def waterfall(story: Story) -> Figure | None:
         return None
     with drawing():
         figure, (axes,) = panels(max(4.5, 1.2 + 0.62 * (len(steps) + 2)), 3.6)
-        ends = [("base", base), (_whole(len(steps), len(story.steps)), steps[-1].end)]
+        ends = [("base", base), (_whole(story, len(steps)), steps[-1].end)]
         for place, (_, value) in zip((0, len(steps) + 1), ends, strict=True):  # no bars: no zero
             axes.plot([place - 0.3, place + 0.3], [value] * 2, color=colour("ink"), linewidth=3)
             _say(axes, place, value, words.number(value))
@@ -79,8 +82,10 @@ def _say(axes: Any, x: float, y: float, text: str) -> None:
     axes.annotate(text, (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
 
 
-def _whole(shown: int, steps: int) -> str:
-    return "all" if shown == steps else f"after {shown} of {steps}"
+def _whole(story: Story, shown: int) -> str:
+    """Return what the last level is: of the full recipe, or of as many steps as have numbers."""
+    numbers = sum(step.label != REST for step in story.steps[:shown])
+    return "all" if numbers == story.planned else f"after {numbers} of {story.planned}"
 
 
 def _key(figure: Figure, story: Story) -> None:
@@ -104,7 +109,9 @@ def _key(figure: Figure, story: Story) -> None:
         )
     if any(one.band is not None for one in story.steps):
         made.append(
-            Line2D([], [], color=colour("faint"), linewidth=3, label="in other orders (range)")
+            Line2D(
+                [], [], color=colour("faint"), linewidth=3, label="in all orders trained (range)"
+            )
         )
     figure.legend(handles=made, loc="outside upper left", ncols=3, fontsize=8)
 
@@ -212,18 +219,18 @@ def split(story: Story) -> Figure | None:
     ways = {
         way: sides
         for way, sides in story.document["split"].items()
-        if sides and any(side["delta"] is not None for side in sides.values())
+        if sides and sum(_is_told(side) for side in sides.values()) > 1
     }
     if not ways:
         return None
     with drawing():
         figure, axes = panels(3.0 * len(ways) + 0.6, 2.9, len(ways))
         for panel, (way, sides) in zip(axes, ways.items(), strict=True):
-            names = [name for name in _SIDES if name in sides]
+            names = [name for name in _SIDES if name in sides and _is_told(sides[name])]
             for place, name in enumerate(names):
                 side = sides[name]
                 if side["delta"] is None:
-                    panel.annotate(side["verdict"] or "not trained", (place, 0), ha="center")
+                    _say(panel, place, 0.0, side["verdict"])
                     continue
                 panel.bar(
                     place,
@@ -247,6 +254,10 @@ def split(story: Story) -> Figure | None:
             grid(panel, "y")
         axes[0].set_ylabel("points")
     return figure
+
+
+def _is_told(side: Mapping[str, Any]) -> bool:
+    return side["delta"] is not None or side["verdict"] is not None
 
 
 def interactions(story: Story) -> Figure | None:
@@ -293,5 +304,6 @@ def interactions(story: Story) -> Figure | None:
 
 
 def short(text: str) -> str:
-    """Return a name that fits beside an axis."""
+    """Return a name that fits beside an axis, without what no SVG may hold."""
+    text = "".join(letter for letter in text if letter.isprintable())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.report.figures.effects import short
 from ablations.report.figures.style import LINES, colour, drawing, grid, panels
-from ablations.report.story import ArmTold, Story
+from ablations.report.story import ZERO, ArmTold, Story
 from ablations.report.words import amount
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CURVES = 8  # that can be told apart
+_LOOKS = {  # colour and mark by an arm's side
+    "base": ("ink", "*"),
+    "training": ("training", "o"),
+    "architecture": ("architecture", "s"),
+    "both": ("ink", "D"),
+    ZERO: ("other", "x"),
+}
 _TITLES = {
     "val/top1": ("accuracy on minival", "top1 (%)"),
     "train/loss": ("training loss", "mean of the epoch"),
@@ -26,6 +33,8 @@ def curves(story: Story) -> Figure | None:
         return None
     wanted = shown_arms(story)
     with drawing():
+        from matplotlib.ticker import MaxNLocator
+
         figure, axes = panels(4.2 * len(story.curves) + 0.4, 3.4, len(story.curves))
         for panel, (name, by_arm) in zip(axes, story.curves.items(), strict=True):
             for place, arm in enumerate(wanted):
@@ -48,21 +57,37 @@ def curves(story: Story) -> Figure | None:
             title, label = _TITLES[name]
             panel.set_title(title)
             panel.set_xlabel("epoch")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_ylabel(label)
             grid(panel, "y")
-        lines, labels = axes[0].get_legend_handles_labels()
-        figure.legend(lines, labels, loc="outside lower center", ncols=2, fontsize=8)
+        drawn = {
+            label: line
+            for panel in axes
+            for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
 def shown_arms(story: Story) -> list[str]:
-    """Return the arms whose curves are drawn: the base, the full recipe, then as in the plan."""
-    known = [
-        arm.name for arm in story.arms if any(arm.name in one for one in story.curves.values())
-    ]
-    most = max(story.arms, key=lambda arm: len(arm.components), default=None)
-    first = [name for name in known[:1] + ([most.name] if most else []) if name in known]
-    return list(dict.fromkeys([*first, *known]))[:_CURVES]
+    """Return the arms whose curves are drawn: all, or the base, the full recipe and the extremes.
+
+    These are the arms that end farthest from the base, in the plan's order.
+    """
+    known = [arm for arm in story.arms if any(arm.name in one for one in story.curves.values())]
+    if not known:
+        return []
+    full = max(known, key=lambda arm: len(arm.components))
+    base = known[0].value
+
+    def distance(arm: ArmTold) -> float:
+        return 0.0 if arm.value is None or base is None else abs(arm.value - base)
+
+    others = [arm for arm in known[1:] if arm is not full]
+    farthest = sorted(others, key=distance, reverse=True)[: _CURVES - 2]
+    chosen = {id(arm) for arm in (known[0], full, *farthest)}
+    rest = [arm.name for arm in others if id(arm) in chosen]
+    return list(dict.fromkeys([known[0].name, full.name, *rest]))
 
 
 def cost(story: Story) -> Figure | None:
@@ -86,8 +111,7 @@ def cost(story: Story) -> Figure | None:
             for (x, y), arm in points:
                 if arm.interval is not None:
                     panel.plot([x, x], arm.interval, color=colour("grid"), linewidth=1.2, zorder=1)
-                role = arm.side if arm.side in ("training", "architecture") else "ink"
-                mark = {"training": "o", "architecture": "s", "both": "D"}.get(arm.side, "*")
+                role, mark = _LOOKS.get(arm.side, ("ink", "*"))
                 panel.plot([x], [y], marker=mark, color=colour(role), linestyle="none", zorder=3)
             panel.step(*zip(*best, strict=True), where="post", color=colour("faint"), linewidth=1)
             panel.set_xlabel(label)
@@ -96,7 +120,7 @@ def cost(story: Story) -> Figure | None:
             _name(panel, [(point, arm.name) for point, arm in points], best)
             grid(panel, "both")
         axes[0].set_ylabel(f"{story.document['metric']} (%)")
-        _sides(figure)
+        _sides(figure, story)
     return figure
 
 
@@ -152,17 +176,15 @@ def _scaled(panel: Any) -> None:
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
 
 
-def _sides(figure: Figure) -> None:
+def _sides(figure: Figure, story: Story) -> None:
     from matplotlib.lines import Line2D
 
+    seen = {arm.side for arm in story.arms}
     made = [
         Line2D([], [], marker=mark, color=colour(role), linestyle="none", label=name)
-        for name, mark, role in (
-            ("base", "*", "ink"),
-            ("training", "o", "training"),
-            ("architecture", "s", "architecture"),
-            ("both", "D", "ink"),
-        )
+        for name, (role, mark) in _LOOKS.items()
+        if name in seen
     ]
-    made.append(Line2D([], [], color=colour("faint"), label="best at its cost or below"))
+    if sum(arm.value is not None for arm in story.arms) > 1:
+        made.append(Line2D([], [], color=colour("faint"), label="best at its cost or below"))
     figure.legend(handles=made, loc="outside lower center", ncols=5, fontsize=8)

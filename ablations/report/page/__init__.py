@@ -14,10 +14,11 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from ablations.report import words
-from ablations.report.effects import LACK_OF_FIT
 from ablations.report.figures import draw
 from ablations.report.figures.style import ROLES, for_page
+from ablations.report.page import captions
 from ablations.report.story import Story
+from ablations.version import own_version
 
 if TYPE_CHECKING:
     from ablations.report.flips import Flips
@@ -34,25 +35,16 @@ _SECTIONS = {
     "runs": "runs",
     "doubt": "doubts",
 }
-_OF_STUDIES = ("curves", "cost", "certificates", "runs")  # published numbers have none
-_CAPTIONS = {
-    "waterfall": "From the base to the full recipe. A thin line is the interval of the step's own"
-    " effect; a thick grey one is the range of what the same change was worth in the other orders"
-    " that were trained (mean differences of all pairs of arms that differ in it alone; no"
-    " interval).",
-    "forest": "Every effect with its interval; thin lines hold all at once (Bonferroni). The"
-    " shape is the verdict: triangle up helps, down hurts, square equal, circle unresolved, diamond"
-    " none.",
-    "split": "What training and architecture changes are worth, in the order of the ladder and, by"
-    " the four arms none, training, architecture and both, wherever they stand.",
-    "interactions": "What two changes are worth together beyond each by itself, in points: a mean"
-    " over all squares of trained arms with neither, either and both; blue more, orange less. Those"
-    " with a verdict were asked for; the others have no interval.",
-    "curves": "Mean over the seeds; the band is from the lowest to the highest seed. Minival is"
-    " held out of training; the tables' numbers are of other images.",
-    "cost": "Accuracy beside what an arm costs, with its interval. The grey line joins the arms"
-    " that none beats at their cost or below.",
+_NOTHING: dict[str, Any] = {  # a certificate of which nothing is known
+    "arm": "?",
+    "parent": None,
+    "declared": {},
+    "changed": {},
+    "unchanged": (),
+    "wrong": (),
+    "treated": False,
 }
+_OF_STUDIES = ("curves", "cost", "certificates", "runs")  # published numbers have none
 
 
 def render_page(story: Story, flips: Flips | None = None, *, live: bool = False) -> str:
@@ -77,14 +69,15 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         "signed": words.signed,
         "amount": words.amount,
         "decision": words.decision,
+        "probability": words.probability,
         "value": _shown,
         "names": lambda text: escape(text).replace(",", Markup(",<wbr>")),
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
     }
-    document = story.document
+    document, words_of = story.document, captions.captions(story)
     script = _file("page.js") + (_file("live.js") if live else "")
     figures = {
-        name: Markup(for_page(figure, name, _CAPTIONS[name]))  # noqa: S704 - made here, not given
+        name: Markup(for_page(figure, name, words_of[name]))  # noqa: S704 - made here, not given
         for name, figure in draw(story).items()
     }
     base = document["base"]
@@ -95,20 +88,23 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
         base=words.estimated(base["value"], base["interval"]),
         sections=[*_sections(story, flips)],
         figures=figures,
-        captions=_CAPTIONS,
+        captions=words_of,
         marks=_MARKS,
         questions=[*_questions(story)],
         values={arm.name: arm.value for arm in story.arms},
-        split_sentences=words.split_sentences(document),
-        gaps=" ".join(_gaps(story)),
+        split_sentences=words.split_sentences(document) if "split" in figures else [],
+        why_no_split=captions.why_no_split(story),
+        why_no_pairs=captions.why_no_pairs(story),
+        damaged=[str(one["damaged"]) for one in story.certificates if "damaged" in one],
         arms=story.arms,
         flips=flips,
-        certificates=[one for one in story.certificates if "damaged" not in one],
+        certificates=[{**_NOTHING, **one} for one in story.certificates if "damaged" not in one],
         runs=story.runs,
         environments=story.environments,
         missing=[*_missing(story)],
+        uneven=any(arm.n < arm.runs for arm in story.arms),
         published=story.published,
-        version=_version(),
+        version=own_version(),
         live=live,
         policy=_policy(script, live),
         style=Markup(_style()),
@@ -119,7 +115,8 @@ def render_page(story: Story, flips: Flips | None = None, *, live: bool = False)
 
 def _sections(story: Story, flips: Flips | None) -> Iterator[tuple[str, str]]:
     for name, title in _SECTIONS.items():
-        if name == "images" and flips is None or story.published and name in _OF_STUDIES:
+        without = flips is None or not (flips.groups or flips.note)
+        if name == "images" and without or story.published and name in _OF_STUDIES:
             continue
         yield name, title
 
@@ -132,18 +129,6 @@ def _questions(story: Story) -> Iterator[tuple[str, list[tuple[Mapping[str, Any]
     }
     for question, same in words.by_estimand(story.document):
         yield question, [(one, rows[id(one)]) for one in same]
-
-
-def _gaps(story: Story) -> Iterator[str]:
-    """Yield what the sum of the effects says of interactions."""
-    for row in story.effects:
-        if row["name"] == LACK_OF_FIT and row["delta"] is not None:
-            limits = None if row["low"] is None else (row["low"], row["high"])
-            yield (
-                f"The effects ({str(row['estimand']).replace('_', ' ')}) sum to"
-                f" {words.signed(row['delta'])} {words.interval(limits)} points more than the full"
-                " recipe is over the base."
-            )
 
 
 def _missing(story: Story) -> Iterator[str]:
@@ -189,9 +174,3 @@ def _policy(script: str, live: bool) -> str:
 
 def _file(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
-
-
-def _version() -> str:
-    from ablations.commands import own_version
-
-    return own_version()

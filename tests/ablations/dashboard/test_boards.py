@@ -20,6 +20,7 @@ from ablations.plans import Plan
 from ablations.publishing.shown import identity_of, tag_of
 from ablations.publishing.targets import folder_of
 from ablations.report import words
+from ablations.report.headline import headline
 from lightning_modules.tracking import WandbPlace, leave_wandb
 from tests.ablations.conftest import ablate, snapshot
 from tests.ablations.dashboard.told import made_up, planned, story_and_shown
@@ -68,7 +69,7 @@ def test_the_boards_hold_what_the_document_says(server, study):
         for block in report["blocks"]
         if block["type"] == "paragraph"
     ]
-    for sentence in (*words.headline(document), *words.split_sentences(document)):
+    for sentence in (*headline(document), *words.split_sentences(document)):
         assert sentence in said
     [table] = [block["content"] for block in report["blocks"] if block["type"] == "markdown-block"]
     panels = [

@@ -14,9 +14,9 @@ import pytest
 from ablations.replay import replayed
 from ablations.report import render
 from ablations.report.document import document
+from ablations.report.headline import headline
 from ablations.report.published import render_table
 from ablations.report.tex import escape
-from ablations.report.words import headline
 from recipes.published import Table
 from recipes.published import load as load_published
 from tests.ablations.report.studies import study

@@ -317,7 +317,8 @@ def test_a_port_that_is_taken_is_refused_with_one_that_is_free() -> None:
 
 def test_ctrl_c_ends_it_cleanly() -> None:
     code = (
-        "import sys, time\nfrom ablations.report.live import serve\n"
+        "import signal, time\nfrom ablations.report.live import serve\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's `&` ignores it
         "serve(lambda: time.sleep(60) or '', lambda: 's', port=0,\n"
         "      say=lambda text: print(text, flush=True))\n"
     )

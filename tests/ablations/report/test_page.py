@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from ablations.replay import story as published
+from ablations.report.curves import Curve
+from ablations.report.figures.runs import shown_arms
 from ablations.report.flips import FlipGroup, Flipped, Flips
 from ablations.report.page import render_page
 from recipes.published import Ladder, load
@@ -132,3 +135,29 @@ def test_a_published_ladder_has_what_its_source_has() -> None:
     text = Elements(page).text
     assert "Training changes gave +3.20 of +4.40 points (73 %)" in text
     assert "resnet-rs-table-2" in text and "ablate replay resnet-rs" in text
+
+
+def test_what_is_not_there_is_given_its_reason() -> None:
+    plan, outcomes = study("ls,sd")
+    text = Elements(render_page(story(plan, outcomes))).text
+    assert "The request changes one side only" in text
+    missing = [type(one)(run=one.run, status="missing") for one in outcomes]
+    text = Elements(render_page(story(plan, missing))).text
+    assert text.count("No run has finished.") == 1 and "No run has a point" in text
+    damaged = replace(story(plan, outcomes), certificates=({"damaged": "certificates.json"},))
+    assert "Certificates are damaged and cannot be shown: certificates.json" in render_page(damaged)
+
+
+def test_a_few_of_many_curves_are_drawn_and_it_is_said() -> None:
+    plan, outcomes = study("ls,sd,se,resnetd", design="factorial")
+    curve = Curve(epochs=(1, 2), mean=(2.0, 1.0), low=(2.0, 1.0), high=(2.0, 1.0), n=1)
+    told = story(plan, outcomes)
+    told = replace(told, curves={"train/loss": {arm.name: curve for arm in told.arms}})
+    shown = shown_arms(told)
+    assert len(shown) == len(set(shown)) == 8 and shown[:2] == ["base", "ls,sd,se,resnetd"]
+    value = {arm.name: arm.value or 0.0 for arm in told.arms}
+    far = {name: abs(value[name] - value["base"]) for name in value if name not in shown[:2]}
+    assert min(far[name] for name in shown[2:]) >= max(
+        far[name] for name in far if name not in shown
+    )
+    assert "Shown are 8 of 16 arms" in Elements(render_page(told)).text

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ablations.ledger import Ledger
-from ablations.report.story import REST
-from tests.ablations.report.studies import EFFECTS, changed, story, study
+from ablations.nulls import with_nulls
+from ablations.plans import Outcome, Run
+from ablations.report.story import REST, ZERO
+from tests.ablations.report.studies import changed, story, study
 
 
 @pytest.mark.parametrize("design", ["ladder", "bracket", "shapley", "factorial"])
@@ -48,20 +51,67 @@ def test_the_band_of_a_step_is_its_range_over_all_pairs_of_trained_arms() -> Non
             (value[frozenset({*subset, own})] or 0) - (value[frozenset(subset)] or 0)
             for subset in subsets
         ]
-        assert step.pairs == len(worth) == 4
+        assert len(worth) == 4
         assert step.band == pytest.approx((min(worth), max(worth)))
+
+
+def test_bands_and_pairs_compare_arms_on_the_seeds_that_they_share() -> None:
+    plan, outcomes = study("ls,sd,se", design="factorial")
+    apart = [replace(one, value=(one.value or 0) + 1.8 * one.run.seed) for one in outcomes]
+    whole = story(plan, apart)
+    part = story(plan, changed(apart, "ls,se", {1, 2, 3}, status="missing", value=None))
+    for pair, one in whole.pairs.items():  # one seed is noisier, and no seed counts for another
+        assert part.pairs[pair].delta == pytest.approx(one.delta, abs=0.5)
+    for one, other in zip(whole.steps, part.steps, strict=False):
+        assert other.band == pytest.approx(one.band, abs=0.5)
+    alone = changed(apart, "ls,se", {0, 1, 2, 3}, status="missing", value=None)
+    assert story(plan, alone).pairs["ls", "se"].squares == 1
+
+
+def test_a_pair_without_a_whole_square_is_what_the_study_asked_for() -> None:
+    plan, outcomes = study("ls,sd,se", design="screen", interactions=())
+    assert all(pair.squares for pair in story(plan, outcomes).pairs.values())
+
+
+def test_true_zeros_are_no_changes_and_have_a_side_of_their_own() -> None:
+    plan, outcomes = study("ls,se")
+    layout = with_nulls(plan.layout)
+    values = {one.run.arm: one for one in outcomes if one.run.seed == 0}
+    added = [
+        Outcome(
+            run=Run(id=f"{arm.name}-{seed}", arm=arm.name, seed=seed),
+            status="finished",
+            value=85.0 + seed,
+        )
+        for arm in layout.arms
+        if arm.name not in values
+        for seed in range(4)
+    ]
+    runs = (*plan.runs, *(one.run for one in added))
+    told = story(replace(plan, layout=layout, runs=runs), [*outcomes, *added])
+    sides = {arm.name: arm.side for arm in told.arms}
+    assert {side for name, side in sides.items() if "null" in name} == {ZERO}
+    assert not any("null" in sentence for sentence in told.headline)
+    assert not any("null" in name for pair in told.pairs for name in pair)
 
 
 def test_what_was_trained_in_one_order_has_no_band() -> None:
     told = story(*study("ls,sd,ra", design="ladder"))
     assert [step.band for step in told.steps] == [None] * 3
-    assert [step.pairs for step in told.steps] == [1] * 3
 
 
 def test_steps_end_before_one_without_a_number() -> None:
     plan, outcomes = study("ls,sd,se")
     broken = changed(outcomes, "ls,sd", {0, 1, 2, 3}, status="failed", value=None)
-    assert [step.label for step in story(plan, broken).steps] == ["+ls"]
+    told = story(plan, broken)
+    assert [step.label for step in told.steps] == ["+ls"] and told.planned == 3
+
+
+def test_an_accuracy_s_interval_lies_between_0_and_100() -> None:
+    plan, outcomes = study("ls", seeds=2)
+    low = [replace(one, value=1.0 + 6 * one.run.seed) for one in outcomes]
+    for arm in story(plan, low).arms:
+        assert arm.interval is not None and arm.interval[0] == 0.0
 
 
 def test_arms_say_what_they_change_what_they_cost_and_how_much_of_them_is_there() -> None:
@@ -98,7 +148,6 @@ def test_a_pair_that_the_study_asks_for_has_the_contrast_s_number_and_verdict() 
     (contrast,) = [one for one in told.document["contrasts"] if one["label"] == "ls x se"]
     pair = told.pairs["ls", "se"]
     assert (pair.delta, pair.verdict) == (contrast["delta"], contrast["verdict"])
-    assert all(EFFECTS[one["component"]] for one in told.changes)
 
 
 def test_curves_are_means_over_seeds_with_the_lowest_and_the_highest(tmp_path: Path) -> None:
