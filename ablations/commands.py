@@ -22,7 +22,6 @@ from ablations.asked import (
 from ablations.errors import RequestError
 from ablations.ledger import TERMINAL, Ledger
 from ablations.output import agreed, as_json, say, show_result
-from ablations.version import own_version as own_version
 
 if TYPE_CHECKING:
     from recipes import Facts
