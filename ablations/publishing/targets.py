@@ -13,6 +13,7 @@ from ablations.names import checked_study
 from lightning_modules.tracking import TRACKERS, WandbPlace, wandb_asked
 from recipes.leaf import nearest
 
+_MODES = ("online", "offline", "disabled", "dryrun", "run", "shared")  # the client's own
 PROJECT = "ablate"  # of W&B, where no other is asked for
 
 
@@ -63,6 +64,9 @@ def targets_of(track: str, project: str | None, entity: str | None) -> tuple[Tar
             "--track tensorboard needs TensorBoard: pip install 'ablate-recipes[tensorboard]'"
             " (or pip install tensorboard)"
         )
+    mode = os.environ.get("WANDB_MODE", "")
+    if "wandb" in names and mode and mode.lower() not in _MODES:
+        raise RequestError(f"WANDB_MODE={mode!r}: choose {', '.join(_MODES)}, or unset it")
     if wandb_asked()[0] == "disabled":
         names = tuple(name for name in names if name != "wandb")
     place = WandbPlace(project=project or PROJECT, entity=entity)

@@ -39,3 +39,10 @@ def test_other_projects_and_servers_are_other_targets(monkeypatch: pytest.Monkey
     keys |= {targets_of("wandb", "mine", "team")[0].key}
     assert len(keys) == 5
     assert targets_of("wandb", None, None)[0].place == targets_of("wandb", "ablate", None)[0].place
+
+
+def test_a_mode_that_the_client_does_not_know_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "onlin")
+    with pytest.raises(RequestError, match="WANDB_MODE='onlin': choose online, offline, disabled"):
+        targets_of("wandb", None, None)
+    assert targets_of("csv", None, None)  # which asks no client
