@@ -22,6 +22,7 @@ from ablations.frozen import thaw
 from ablations.ledger import Ledger
 from ablations.plans import Plan
 from ablations.report import FORMATS
+from ablations.report.fresh import state_of
 from ablations.revisions import open_or_freeze
 from ablations.study import plan_study
 from lightning_modules.data import open_source, parse_data
@@ -103,6 +104,12 @@ def main() -> None:
             plan = thaw(ledger.study_folder("large"))[0]
             fill(ledger, plan)
             print(f"{shape}: {len(plan.runs)} runs, {len(plan.layout.contrasts)} contrasts")
+            looks = []
+            for _ in range(repeats):
+                begun = clocks(resource.RUSAGE_SELF)
+                state_of(plan, ledger)  # what `--watch` asks again and again
+                looks.append(passed(begun, clocks(resource.RUSAGE_SELF)))
+            print(f"  state     {Timed(looks)}", flush=True)
             for form in FORMATS:
                 path = Path(home) / f"report.{form}"
                 words = ("-c", ABLATE, "report", "large", "--home", home, "--format", form)
