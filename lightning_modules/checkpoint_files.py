@@ -6,6 +6,7 @@ a file under such a name either is what was written, or shows that it is not.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -42,13 +43,19 @@ class Checkpoint:
 
 
 def checkpoints(folder: Path) -> list[Checkpoint]:
-    """Return the files of a folder that say they are checkpoints, newest first."""
+    """Return the files of a folder that say they are checkpoints, newest first.
+
+    One that its run replaces while it is looked at is left out.
+    """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _NAME.fullmatch(path.name)
         if match:
-            found.append(Checkpoint(path=path, step=int(match[1]), sha256=match[2]))
-    return sorted(found, key=lambda one: (one.step, one.path.stat().st_mtime_ns), reverse=True)
+            with contextlib.suppress(FileNotFoundError):
+                made = path.stat().st_mtime_ns
+                one = Checkpoint(path=path, step=int(match[1]), sha256=match[2])
+                found.append((one.step, made, one))
+    return [one for *_, one in sorted(found, key=lambda entry: entry[:2], reverse=True)]
 
 
 def newest(folder: Path, recipes: Sequence[Recipe]) -> Path | None:
