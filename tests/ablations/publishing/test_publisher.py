@@ -91,7 +91,7 @@ def test_a_run_that_failed_ends_so_and_one_made_again_takes_its_place(study: Stu
 
 def test_what_a_kill_left_half_written_is_no_run(study: Study) -> None:
     study.make(study.runs[0])
-    half = study.ledger.home / "tracking/studies/mine/work/1/wandb/offline-run-1-x"
+    half = study.ledger.home.joinpath("tracking/studies/mine", "work", "1/wandb/offline-run-1-x")
     half.mkdir(parents=True)
     study.publish()
     assert not half.exists() and len(study.folders()) == 1
